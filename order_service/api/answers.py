@@ -1,0 +1,113 @@
+"""What is known inside, as protobuf."""
+
+from datetime import datetime
+from functools import cache
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.money_pb2 import Money as MoneyProto
+
+from order_service.domain.money import Money, minor_digits
+from order_service.domain.order import Item, Order, Reason
+from order_service.domain.status import OrderStatus
+from order_service.pb import order_pb2
+from order_service.storage.events import RecordedEvent
+from order_service.storage.outbox import UnsentEvent
+from order_service.use_cases.explain_order import Explanation
+
+
+def order_answer(order: Order) -> order_pb2.Order:
+    """An order, its amounts in both forms."""
+    answer = order_pb2.Order(
+        id=str(order.order_id),
+        user_id=order.user_id,
+        items=[_item(item) for item in order.items],
+        total_price=_double(order.total),
+        status=_status(order.status),
+        created_at=_timestamp(order.created_at),
+        updated_at=_timestamp(order.updated_at),
+        etag=order.etag,
+        total=_money(order.total),
+    )
+    if order.reason:
+        answer.status_reason.CopyFrom(_reason(order.reason))
+    return answer
+
+
+def event_answer(event: RecordedEvent) -> order_pb2.OrderEvent:
+    """A line of the history."""
+    return order_pb2.OrderEvent(
+        id=str(event.event_id),
+        type=event.type.value,
+        version=event.version,
+        status=_status(event.status),
+        occurred_at=_timestamp(event.occurred_at),
+        body=event.body,
+        confirmed_at=_timestamp(event.confirmed_at) if event.confirmed_at else None,
+    )
+
+
+def explanation_answer(explanation: Explanation) -> order_pb2.ExplainOrderResponse:
+    """Why an order is where it is."""
+    saga, order = explanation.saga, explanation.order
+    waited = Duration()
+    waited.FromTimedelta(explanation.waited)
+    return order_pb2.ExplainOrderResponse(
+        sentence=explanation.sentence,
+        status=_status(order.status),
+        status_reason=_reason(order.reason) if order.reason else None,
+        waiting_for=explanation.waiting_for,
+        waited=waited if explanation.waiting_for else None,
+        deadline_at=_timestamp(saga.deadline_at) if saga.deadline_at else None,
+        steps=[order_pb2.SagaStep(name=name.value, state=state.value) for name, state in saga.steps.items()],
+        unsent_events=[_unsent(event) for event in explanation.unsent],
+        last_event=event_answer(explanation.last_event) if explanation.last_event else None,
+    )
+
+
+def _item(item: Item) -> order_pb2.OrderItem:
+    return order_pb2.OrderItem(
+        product_id=item.product_id,
+        quantity=item.quantity,
+        price=_double(item.unit_price),
+        unit_price=_money(item.unit_price),
+    )
+
+
+def _double(money: Money) -> float:
+    """The double nearest to the amount: both numbers are exact, so one division rounds it right."""
+    return money.minor / _factor(money.currency)
+
+
+@cache
+def _factor(currency: str) -> int:
+    return int(10 ** minor_digits(currency))
+
+
+def _money(money: Money) -> MoneyProto:
+    units, nanos = money.units_and_nanos()
+    return MoneyProto(currency_code=money.currency, units=units, nanos=nanos)
+
+
+def _status(status: OrderStatus) -> order_pb2.OrderStatus.ValueType:
+    return order_pb2.OrderStatus.Value(status.value)
+
+
+def _reason(reason: Reason) -> order_pb2.StatusReason:
+    return order_pb2.StatusReason(code=reason.code.value, message=reason.text)
+
+
+def _unsent(event: UnsentEvent) -> order_pb2.UnsentEvent:
+    return order_pb2.UnsentEvent(
+        type=event.type.value,
+        version=event.version,
+        attempts=event.attempts,
+        next_attempt_at=_timestamp(event.due_at) if event.due_at else None,
+        last_failure=event.last_failure,
+    )
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp

@@ -1,0 +1,146 @@
+"""What happens around every RPC: metrics, one log line, and errors as callers may see them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import structlog
+from grpc.aio import AbortError, ServerInterceptor
+from prometheus_client import Counter, Histogram
+
+from order_service.api.errors import DETAILS_KEY, INTERNAL, code_of, status_of
+from order_service.telemetry.metrics import Metrics
+
+log: Final = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC method and its metrics."""
+
+    name: str
+    started: Counter
+    handled: Counter
+    seconds: Histogram
+    labels: tuple[str, str, str]
+
+
+class RpcInterceptor(ServerInterceptor):
+    """Wraps the handlers of all methods."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._wrapped: dict[str, Any] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Called by gRPC for each RPC; the wrapped handler of a method is made once."""
+        name = handler_call_details.method
+        if name not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return handler
+            self._wrapped[name] = self._wrap(name, handler)
+        return self._wrapped[name]
+
+    def _wrap(self, name: str, handler: Any) -> Any:
+        method = self._method(name, handler)
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                _observed(handler.unary_unary, method),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(
+                _observed_stream(handler.unary_stream, method),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+        return handler
+
+    def _method(self, name: str, handler: Any) -> Method:
+        kind = "server_stream" if handler.response_streaming else "unary"
+        _, service, method = name.split("/", 2)
+        labels = (kind, service, method)
+        return Method(
+            name=name,
+            started=self._metrics.rpc_started.labels(*labels),
+            handled=self._metrics.rpc_handled,
+            seconds=self._metrics.rpc_seconds.labels(*labels),
+            labels=labels,
+        )
+
+
+def _observed(
+    behaviour: Callable[[Any, Context], Awaitable[Any]], method: Method
+) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def call(request: Any, context: Context) -> Any:
+        started = time.perf_counter()
+        method.started.inc()
+        code = grpc.StatusCode.OK
+        try:
+            return await behaviour(request, context)
+        except (Exception, asyncio.CancelledError) as error:
+            code = _code(error, context)
+            await _answer(error, context, method)
+        finally:
+            _finished(method, code, started)
+
+    return call
+
+
+def _observed_stream(
+    behaviour: Callable[[Any, Context], AsyncIterator[Any]], method: Method
+) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        started = time.perf_counter()
+        method.started.inc()
+        code = grpc.StatusCode.OK
+        try:
+            async for response in behaviour(request, context):
+                yield response
+        except (Exception, asyncio.CancelledError, GeneratorExit) as error:
+            code = _code(error, context)
+            await _answer(error, context, method)
+        finally:
+            _finished(method, code, started)
+
+    return call
+
+
+def _code(error: BaseException, context: Context) -> grpc.StatusCode:
+    match error:
+        case asyncio.CancelledError() | GeneratorExit():
+            return grpc.StatusCode.CANCELLED
+        case AbortError():
+            return context.code()
+        case _:
+            return code_of(error).code
+
+
+async def _answer(error: BaseException, context: Context, method: Method) -> None:
+    """Raises what gRPC needs in order to answer with the error's code, text and details."""
+    if isinstance(error, asyncio.CancelledError | GeneratorExit | AbortError):
+        raise error
+    if code_of(error) is INTERNAL:
+        log.error("rpc.failed", method=method.name, exc_info=error)
+    status = status_of(error)
+    await context.abort(
+        code_of(error).code, status.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),)
+    )
+
+
+def _finished(method: Method, code: grpc.StatusCode, started: float) -> None:
+    seconds = time.perf_counter() - started
+    method.handled.labels(*method.labels, code.name).inc()
+    method.seconds.observe(seconds)
+    log.info("rpc.handled", method=method.name, code=code.name, seconds=round(seconds, 6))

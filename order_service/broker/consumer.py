@@ -1,0 +1,97 @@
+"""Receives messages of one queue in batches, to be acknowledged together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
+
+from order_service.broker.connection import FAILURES, channel_of, connected, reraise_if_cancelled, told
+from order_service.broker.topology import declare
+from order_service.domain.errors import BrokerUnavailable
+
+_SETUP_SECONDS: Final = 10.0
+_WATCH_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message as it was received."""
+
+    delivery_tag: int
+    message_id: str
+    headers: Mapping[str, Any]
+    body: bytes
+    redelivered: bool
+
+
+class Consumer:
+    """Takes what one queue delivers, up to its prefetch. Made by `consuming`."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._received: asyncio.Queue[Incoming] = asyncio.Queue()
+        self._lost = asyncio.Event()
+
+    async def next_batch(self, limit: int) -> list[Incoming]:
+        """Waits for a message and takes what else has come, at most `limit`. Raises BrokerUnavailable when no more can
+        come: the connection is lost, or the queue was deleted."""
+        while self._received.empty():
+            if self._lost.is_set() or self._channel.is_closed:
+                raise BrokerUnavailable("the consumer was cancelled or its connection lost")
+            try:
+                async with asyncio.timeout(_WATCH_SECONDS):
+                    first = await self._received.get()
+            except TimeoutError:
+                continue
+            return [first, *self._take(limit - 1)]
+        return self._take(limit)
+
+    async def acknowledge(self, batch: Sequence[Incoming]) -> None:
+        """Tells the broker that a batch, and all before it, is dealt with. Raises BrokerUnavailable: then they come
+        again."""
+        try:
+            await self._channel.basic_ack(max(message.delivery_tag for message in batch), multiple=True, wait=False)
+        except (*FAILURES, asyncio.CancelledError) as error:
+            reraise_if_cancelled()
+            raise BrokerUnavailable(told(error)) from error
+
+    def _take(self, limit: int) -> list[Incoming]:
+        return [self._received.get_nowait() for _ in range(min(limit, self._received.qsize()))]
+
+    async def receive(self, message: DeliveredMessage) -> None:
+        """Called by aiormq for each delivery."""
+        properties = message.header.properties
+        self._received.put_nowait(
+            Incoming(
+                delivery_tag=message.delivery_tag or 0,
+                message_id=properties.message_id or "",
+                headers=properties.headers or {},
+                body=message.body,
+                redelivered=bool(message.redelivered),
+            )
+        )
+
+    def cancelled(self, _: object) -> None:
+        """Called by aiormq when the broker ends the consumer."""
+        self._lost.set()
+
+
+@asynccontextmanager
+async def consuming(urls: Sequence[str], queue: str, prefetch: int) -> AsyncIterator[Consumer]:
+    """A consumer of a queue on a connection of its own, after everything was declared. Raises BrokerUnavailable."""
+    async with connected(urls, f"consumer of {queue}") as connection, channel_of(connection) as channel:
+        await declare(channel)
+        consumer = Consumer(channel)
+        try:
+            async with asyncio.timeout(_SETUP_SECONDS):
+                await channel.basic_qos(prefetch_count=prefetch)
+                channel.on_consumer_cancel_callbacks.add(consumer.cancelled)
+                await channel.basic_consume(queue, consumer.receive)
+        except (*FAILURES, asyncio.CancelledError) as error:
+            reraise_if_cancelled()
+            raise BrokerUnavailable(told(error)) from error
+        yield consumer

@@ -1,0 +1,77 @@
+"""The exchanges, queues and bindings: the platform's as they are, and our own."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from aiormq.channel import Channel
+from aiormq.exceptions import AMQPError
+
+from order_service.broker.connection import FAILURES, reraise_if_cancelled, told
+from order_service.domain.errors import BrokerUnavailable
+from order_service.domain.events import EventType
+from order_service.saga.order_saga import STEPS, StepName
+
+EVENTS_EXCHANGE: Final = "order.events"
+STOCK_UPDATE_EXCHANGE: Final = "stock_update_exchange"
+PAYMENT_RESULT_EXCHANGE: Final = "payment_result_exchange"
+
+FANOUTS: Final = {
+    "orders_exchange": EventType.ORDER_CREATED,
+    "order_confirmed_exchange": EventType.ORDER_CONFIRMED,
+}
+"""The platform's exchanges that take our events, and which."""
+
+_DECLARE_SECONDS: Final = 10.0
+_DELIVERY_LIMIT: Final = 1_000_000_000
+"""RabbitMQ 4 drops a message after 20 deliveries unless told otherwise; 3.10 does not know "unlimited" (-1). This
+service parks what it cannot handle itself, so the broker must never do it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyQueue:
+    """A queue of replies: the platform's exchange it hangs on, and the kind of message it carries."""
+
+    name: str
+    exchange: str
+    source: str
+
+
+REPLY_QUEUES: Final = {
+    StepName.STOCK: ReplyQueue(
+        "order_service.stock_update_results", STOCK_UPDATE_EXCHANGE, STEPS[StepName.STOCK].answered_by
+    ),
+    StepName.PAYMENT: ReplyQueue(
+        "order_service.payment_results", PAYMENT_RESULT_EXCHANGE, STEPS[StepName.PAYMENT].answered_by
+    ),
+}
+
+
+async def declare(channel: Channel) -> None:
+    """Declares everything; what is there already stays as it is. Raises BrokerUnavailable, also if an exchange or a
+    queue of the same name has another type or other arguments."""
+    try:
+        async with asyncio.timeout(_DECLARE_SECONDS):
+            await _declare_events(channel)
+            for queue in REPLY_QUEUES.values():
+                await _declare_replies(channel, queue)
+    except AMQPError as error:
+        raise BrokerUnavailable(f"topology was refused: {error}") from error
+    except (*FAILURES, asyncio.CancelledError) as error:
+        reraise_if_cancelled()
+        raise BrokerUnavailable(told(error)) from error
+
+
+async def _declare_events(channel: Channel) -> None:
+    await channel.exchange_declare(EVENTS_EXCHANGE, exchange_type="topic", durable=True)
+    for fanout, event_type in FANOUTS.items():
+        await channel.exchange_declare(fanout, exchange_type="fanout", durable=True)
+        await channel.exchange_bind(destination=fanout, source=EVENTS_EXCHANGE, routing_key=event_type.value)
+
+
+async def _declare_replies(channel: Channel, queue: ReplyQueue) -> None:
+    await channel.exchange_declare(queue.exchange, exchange_type="fanout", durable=True)
+    await channel.queue_declare(
+        queue.name, durable=True, arguments={"x-queue-type": "quorum", "x-delivery-limit": _DELIVERY_LIMIT}
+    )
+    await channel.queue_bind(queue.name, queue.exchange)

@@ -1,0 +1,79 @@
+"""The processes of the service, and what is done around them."""
+
+import asyncio
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Collection
+
+import click
+
+from order_service import bootstrap, config, lifecycle
+from order_service.cli.exits import FAILED, OK, told
+from order_service.storage import migrations
+
+
+@click.command()
+@told
+def api() -> None:
+    """Serve gRPC until SIGTERM. Needs DATABASE_URL, never RabbitMQ."""
+    settings = config.read(os.environ, config.API_NEEDS)
+    sys.exit(lifecycle.run(bootstrap.api(settings)))
+
+
+@click.command()
+@click.option(
+    "--only",
+    type=click.Choice([role.value for role in bootstrap.Role]),
+    multiple=True,
+    help="Do only this; may be given more than once. Without it: relay, consumer and timers.",
+)
+@told
+def worker(only: Collection[str]) -> None:
+    """Publish events, consume replies and keep deadlines until SIGTERM. Needs DATABASE_URL and RABBITMQ_URL.
+
+    Any number of workers may run at once.
+    """
+    settings = config.read(os.environ, config.WORKER_NEEDS)
+    roles = {bootstrap.Role(role) for role in only} or set(bootstrap.Role)
+    sys.exit(lifecycle.run(bootstrap.worker(settings, roles)))
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if something is not applied.")
+@told
+def migrate(check: bool) -> None:
+    """Bring the database's schema `order_service` up to date. Safe to run at any time, by any number at once."""
+    url = config.read(os.environ, config.API_NEEDS).database_url
+    known = bootstrap.known_migrations()
+    if check:
+        asyncio.run(migrations.check(url, known))
+        click.echo("the schema is up to date")
+        return
+    applied = asyncio.run(migrations.migrate(url, known, lambda name: click.echo(f"applied {name}")))
+    if not applied:
+        click.echo("the schema was up to date")
+
+
+@click.command()
+@click.option("--url", help="Address of the probe. Default: /readyz on METRICS_PORT of this machine.")
+@click.option("--seconds", default=3.0, show_default=True, help="How long to wait for an answer.")
+@told
+def health(url: str | None, seconds: float) -> None:
+    """Ask a process on this machine whether it can serve; exit 0 if so. For container health checks."""
+    port = config.read(os.environ, frozenset()).metrics_port
+    address = url or f"http://127.0.0.1:{port}/readyz"
+    healthy, text = _probe(address, seconds)
+    click.echo(text)
+    sys.exit(OK if healthy else FAILED)
+
+
+def _probe(address: str, seconds: float) -> tuple[bool, str]:
+    try:
+        with urllib.request.urlopen(address, timeout=seconds) as answer:  # noqa: S310 - the operator's own address
+            return True, answer.read().decode().strip()
+    except urllib.error.HTTPError as error:
+        return False, error.read().decode().strip()
+    except (OSError, ValueError) as error:
+        return False, f"no answer from {address}: {error}"

@@ -1,0 +1,36 @@
+"""Where the next look at each bucket of the outbox begins."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from order_service.storage.outbox import DueEvent
+
+_START: Final = datetime(1, 1, 1, tzinfo=UTC)
+_OVERLAP: Final = timedelta(seconds=1)
+"""Looked at again each time: an event becomes visible when its transaction commits, a little after its due time."""
+
+_RESCAN_SECONDS: Final = 1.0
+"""How often to look from the start: finds what was committed later than the overlap, and what its order held back."""
+
+
+class Scan:
+    """Spares walking over deleted rows that are not vacuumed yet: without it a long transaction elsewhere in the
+    database would make each look at a busy outbox slower than the one before."""
+
+    def __init__(self) -> None:
+        self._since: dict[int, datetime] = {}
+        self._rescan_at = 0.0
+
+    def since(self, buckets: Iterable[int], clock: float) -> Mapping[int, datetime]:
+        """For each bucket the due time to look from. `clock` is monotonic, in seconds."""
+        if clock >= self._rescan_at:
+            self._since.clear()
+            self._rescan_at = clock + _RESCAN_SECONDS
+        return {bucket: self._since.get(bucket, _START) for bucket in buckets}
+
+    def saw(self, batch: Iterable[DueEvent]) -> None:
+        """Notes how far a look came."""
+        for due in batch:
+            reached = due.due_at - _OVERLAP if due.due_at > _START + _OVERLAP else _START
+            self._since[due.bucket] = max(self._since.get(due.bucket, _START), reached)

@@ -1,0 +1,162 @@
+"""Orders and their items."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from order_service.domain.money import Money
+from order_service.domain.order import Item, Order, Reason
+from order_service.domain.status import OrderStatus, ReasonCode
+from order_service.saga.engine import Saga
+from order_service.storage.rows import rows
+from order_service.storage.sagas import saga_of
+from order_service.storage.table import Table
+
+ALL_USERS: Final = "-"
+"""Stands for the orders of all users where a user is asked for (AIP-159)."""
+
+_SCAN: Final = 10_000
+"""How many orders a page looks at before it gives what it has and a cursor: bounds its time whatever the filter."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockedOrder:
+    """An order (without items) with its saga, as they are while the transaction holds them. `now` is PostgreSQL's."""
+
+    order: Order
+    saga: Saga
+    created_in_trace: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some orders, newest first, and where the next page starts: None after the last."""
+
+    orders: tuple[Order, ...]
+    next_below: UUID | None
+
+
+class Orders(Table):
+    """The statements on `orders` and `order_items`."""
+
+    name: ClassVar[str] = "orders"
+
+    async def insert(self, orders: Sequence[Order]) -> None:
+        """Stores new orders with their items. Those that are there already stay as they are."""
+        await self._execute("insert", rows=rows([_order_row(order) for order in orders]))
+        items = [
+            _item_row(order.order_id, line, item) for order in orders for line, item in enumerate(order.items, start=1)
+        ]
+        await self._execute("insert_items", rows=rows(items))
+
+    async def get(self, order_ids: Collection[UUID]) -> dict[UUID, Order]:
+        """The orders that exist, by id, with their items."""
+        found = await self._all("get", _order_of, order_ids=list(order_ids))
+        return {order.order_id: order for order in found}
+
+    async def page(self, user_id: str, statuses: Collection[OrderStatus], below: UUID, size: int) -> Page:
+        """A user's (or with ALL_USERS everyone's) orders with one of `statuses` and an id below `below`."""
+        query = "page_of_all" if user_id == ALL_USERS else "page_of_user"
+        parameters: dict[str, Any] = {} if user_id == ALL_USERS else {"user_id": user_id}
+        parameters |= {"below": below, "scan": _SCAN, "statuses": [status.value for status in statuses]}
+        scanned = await self._all(query, lambda order_id, wanted: (order_id, wanted), **parameters)
+        wanted = [order_id for order_id, matches in scanned if matches]
+        found = await self.get(wanted[:size])
+        return Page(tuple(found[order_id] for order_id in wanted[:size]), _next_below(scanned, wanted, size))
+
+    async def lock(self, order_ids: Collection[UUID]) -> dict[UUID, LockedOrder]:
+        """The orders that exist, by id, locked until the transaction ends."""
+        await self._execute("lock", order_ids=list(order_ids))
+        found = await self._all("locked", _locked_order_of, order_ids=list(order_ids))
+        return {locked.order.order_id: locked for locked in found}
+
+    async def update(self, changed: Sequence[tuple[LockedOrder, Order]]) -> None:
+        """Writes what has become of locked orders."""
+        batch = [_change_row(locked, order) for locked, order in changed]
+        if batch:
+            await self._execute("update", rows=rows(batch))
+
+    async def items(self, order_ids: Collection[UUID], currencies: dict[UUID, str]) -> dict[UUID, tuple[Item, ...]]:
+        """The items of orders. `currencies` has each order's currency."""
+        items: dict[UUID, tuple[Item, ...]] = {}
+        for order_id, product_id, quantity, minor in await self._all(
+            "items", lambda *columns: columns, order_ids=list(order_ids)
+        ):
+            item = Item(product_id, quantity, Money(currencies[order_id], minor))
+            items[order_id] = (*items.get(order_id, ()), item)
+        return items
+
+
+def _next_below(scanned: Sequence[tuple[UUID, bool]], wanted: Sequence[UUID], size: int) -> UUID | None:
+    if len(wanted) > size:
+        return wanted[size - 1]
+    return scanned[-1][0] if len(scanned) == _SCAN else None
+
+
+def _order_of(
+    order_id: UUID,
+    user_id: str,
+    currency: str,
+    total_minor: int,
+    status: str,
+    version: int,
+    created_at: datetime,
+    updated_at: datetime,
+    reason_code: str | None,
+    reason: str | None,
+    items: list[tuple[str, int, int]] | None = None,
+) -> Order:
+    return Order(
+        order_id=order_id,
+        user_id=user_id,
+        total=Money(currency, total_minor),
+        status=OrderStatus(status),
+        version=version,
+        created_at=created_at,
+        updated_at=updated_at,
+        reason=Reason(ReasonCode(reason_code), reason or "") if reason_code else None,
+        items=tuple(Item(product_id, quantity, Money(currency, minor)) for product_id, quantity, minor in items or ()),
+    )
+
+
+def _locked_order_of(*columns: Any) -> LockedOrder:
+    *order, state, steps, asked_at, deadline_at, traceparent, now = columns
+    saga = saga_of(order[0], state, steps, asked_at, deadline_at)
+    return LockedOrder(_order_of(*order), saga, traceparent or "", now)
+
+
+def _order_row(order: Order) -> dict[str, Any]:
+    return {
+        "order_id": order.order_id,
+        "user_id": order.user_id,
+        "currency": order.total.currency,
+        "total_minor": order.total.minor,
+        "status": order.status,
+        "version": order.version,
+        "created_at": order.created_at,
+    }
+
+
+def _item_row(order_id: UUID, line: int, item: Item) -> dict[str, Any]:
+    return {
+        "order_id": order_id,
+        "line": line,
+        "product_id": item.product_id,
+        "quantity": item.quantity,
+        "unit_price_minor": item.unit_price.minor,
+    }
+
+
+def _change_row(locked: LockedOrder, order: Order) -> dict[str, Any]:
+    return {
+        "order_id": order.order_id,
+        "status": order.status,
+        "reason_code": order.reason.code if order.reason else None,
+        "reason": order.reason.text if order.reason else None,
+        "version": order.version,
+        "updated_at": order.updated_at,
+        "locked_version": locked.order.version,
+    }

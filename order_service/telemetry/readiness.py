@@ -1,0 +1,20 @@
+"""Whether this process can serve, as `/readyz` tells it."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Readiness:
+    """What this process needs to serve, and whether it has it: name of the need -> empty, or what is wrong.
+
+    Reported by the event loop and read by the threads of `http`, at any time."""
+
+    needs: dict[str, str] = field(default_factory=dict)
+
+    def report(self, need: str, wrong: str = "") -> None:
+        """Notes the state of one need."""
+        self.needs[need] = wrong
+
+    def wrong(self) -> dict[str, str]:
+        """The needs that are not met."""
+        return {need: wrong for need, wrong in self.needs.copy().items() if wrong}

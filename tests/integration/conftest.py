@@ -1,0 +1,59 @@
+"""What tests on real servers share: one PostgreSQL and one RabbitMQ for all, a database and a vhost for each."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from order_service.private_servers import private_servers
+from tests.integration.platform import Platform, Servers, prepare_template
+
+_STACK = pytest.StashKey[ExitStack]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts the servers once, in the process that hands out the tests; the others find them in the environment."""
+    if hasattr(config, "workerinput") or "ORDER_TEST_DATABASE_URL" in os.environ:
+        return
+    stack = ExitStack()
+    config.stash[_STACK] = stack
+    started = stack.enter_context(
+        private_servers(Path("build/servers"), environ=os.environ, durable=False, management=True, say=lambda _: None)
+    )
+    if not started.rabbitmq_management_url:
+        raise pytest.UsageError("set RABBITMQ_MANAGEMENT_URL: the tests make a vhost each through the management API")
+    os.environ["ORDER_TEST_DATABASE_URL"] = started.database_url
+    os.environ["ORDER_TEST_RABBITMQ_URL"] = started.rabbitmq_url
+    os.environ["ORDER_TEST_MANAGEMENT_URL"] = started.rabbitmq_management_url
+    prepare_template(started.database_url)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stops what was started."""
+    if _STACK in config.stash:
+        config.stash[_STACK].close()
+
+
+@pytest.fixture(scope="session")
+def servers() -> Servers:
+    return Servers(
+        database_url=os.environ["ORDER_TEST_DATABASE_URL"],
+        rabbitmq_url=os.environ["ORDER_TEST_RABBITMQ_URL"],
+        management_url=os.environ["ORDER_TEST_MANAGEMENT_URL"],
+    )
+
+
+@pytest.fixture
+def platform(servers: Servers, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platform]:
+    """A database and a vhost of this test's own, and the processes it starts."""
+    with Platform.make(servers, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The same for a whole module, for tests that only add orders of users of their own."""
+    with Platform.make(servers, tmp_path_factory.mktemp("platform")) as made:
+        yield made

@@ -1,0 +1,25 @@
+"""Waiting for a condition, with a bound."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_POLL_SECONDS = 0.02
+
+
+async def eventually(condition: Callable[[], T | Awaitable[T]], seconds: float = 20.0) -> T:
+    """The first true value that `condition` gives. Fails with the last value when the time is up."""
+    ends = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        if time.monotonic() > ends:
+            raise AssertionError(f"not within {seconds} s: {inspect.getsource(condition).strip()} gave {value!r}")
+        await asyncio.sleep(_POLL_SECONDS)
