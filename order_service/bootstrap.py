@@ -47,7 +47,7 @@ from order_service.use_cases.advance_sagas import SagaRules
 
 log: Final = structlog.get_logger()
 
-_TRANSACTIONS_AT_ONCE: Final = 2
+_TRANSACTIONS_AT_ONCE: Final = 4
 _MOST_WAITING: Final = 20_000
 _LARGEST_READ: Final = 200
 

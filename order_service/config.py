@@ -85,7 +85,7 @@ class Settings:
         timedelta, Variable("DATABASE_TIMEOUT", duration(), "5s", "how long to wait for a connection or a statement")
     ]
     group_commit_size: Annotated[
-        int, Variable("GROUP_COMMIT_SIZE", whole_number(1, 1_000), "500", "orders that one transaction stores, at most")
+        int, Variable("GROUP_COMMIT_SIZE", whole_number(1, 1_000), "128", "orders that one transaction stores, at most")
     ]
     relay_window: Annotated[
         int, Variable("RELAY_WINDOW", whole_number(1, 10_000), "256", "events in flight to RabbitMQ, at most")

@@ -16,10 +16,13 @@ class Overloaded(ServiceUnavailable):
 
 
 class Batcher(Generic[Item, Result]):
-    """Gathers single items into batches of up to `largest`, with at most `at_once` batches under way.
+    """Gathers single items into batches of up to `largest`.
 
-    An item that arrives when nothing is under way starts at once. `carry_out` gives one result for each item, in their
-    order; if it raises, each item of the batch gets that error. Raises Overloaded when `most_waiting` items wait.
+    An item that arrives when nothing is under way starts at once. Further batches, up to `at_once`, start beside one
+    that is under way only when they are full: two half-empty transactions cost twice what one costs.
+
+    `carry_out` gives one result for each item, in their order; if it raises, each item of the batch gets that error.
+    Raises Overloaded when `most_waiting` items wait.
     """
 
     def __init__(
@@ -34,28 +37,31 @@ class Batcher(Generic[Item, Result]):
         self._at_once = at_once
         self._most_waiting = most_waiting
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, item: Item) -> Result:
         """The item's result. Cancelling the caller does not stop a batch that has started."""
         return await self._enqueue(item)
 
-    async def submit_all(self, items: Iterable[Item]) -> list[Result]:
-        """The results of several items, which may share batches with others'."""
-        return await asyncio.gather(*[self._enqueue(item) for item in items])
+    async def submit_all(self, items: Iterable[Item]) -> list[Result | BaseException]:
+        """The result or the error of each of several items, which may share batches with others'."""
+        return await asyncio.gather(*[self.submit(item) for item in items], return_exceptions=True)
 
     def _enqueue(self, item: Item) -> asyncio.Future[Result]:
         if len(self._waiting) >= self._most_waiting:
             raise Overloaded("too many requests are waiting")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if len(self._under_way) < self._at_once:
+        if not self._under_way or (len(self._waiting) >= self._largest and self._under_way < self._at_once):
+            self._under_way += 1
             task = asyncio.create_task(self._work_off())
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return future
 
     async def _work_off(self) -> None:
+        """Works until nothing waits; from that moment on, without a step between, it no longer counts as under way."""
         while batch := self._take():
             try:
                 results = await self._carry_out([item for item, _ in batch])
@@ -67,6 +73,7 @@ class Batcher(Generic[Item, Result]):
                 for (_, future), result in zip(batch, results, strict=True):
                     if not future.done():
                         future.set_result(result)
+        self._under_way -= 1
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         """The next batch, without those whose caller has gone before they started."""

@@ -11,7 +11,7 @@ from order_service.api.batching import Batcher
 from order_service.api.errors import status_of
 from order_service.api.order_creation import Created
 from order_service.api.watching import Watching
-from order_service.domain.errors import InvalidRequest, OrderNotFound, OrderServiceError
+from order_service.domain.errors import InvalidRequest, OrderNotFound, OrderServiceError, ServiceUnavailable
 from order_service.domain.order import Order
 from order_service.domain.status import FINAL_STATUSES, OrderStatus
 from order_service.pb import order_pb2, order_pb2_grpc
@@ -57,10 +57,14 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
     async def BatchCreateOrders(
         self, request: order_pb2.BatchCreateOrdersRequest, context: Any
     ) -> order_pb2.BatchCreateOrdersResponse:
-        """Answers once all of the orders that are right have committed."""
+        """Answers once each order that is right has committed or failed. If none could be stored because PostgreSQL is
+        away, the whole call fails with that."""
         asked = [self._to_create_or_error(one) for one in requests.batch_requests(request)]
-        created = iter(await self._with.creation.submit_all([ask for ask in asked if isinstance(ask, OrderToCreate)]))
-        results = [next(created) if isinstance(ask, OrderToCreate) else ask for ask in asked]
+        created = await self._with.creation.submit_all([ask for ask in asked if isinstance(ask, OrderToCreate)])
+        if created and all(isinstance(one, ServiceUnavailable) for one in created):
+            raise ServiceUnavailable("none of the orders could be stored")
+        in_order = iter(created)
+        results = [next(in_order) if isinstance(ask, OrderToCreate) else ask for ask in asked]
         return order_pb2.BatchCreateOrdersResponse(results=[_result(result) for result in results])
 
     async def GetOrder(self, request: order_pb2.GetOrderRequest, context: Any) -> order_pb2.GetOrderResponse:
@@ -147,7 +151,7 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
         return replace(now, status=status, version=version, updated_at=at, reason=reason)
 
 
-def _result(created: Created | InvalidRequest) -> Result:
+def _result(created: Order | BaseException) -> Result:
     if isinstance(created, Order):
         return Result(order=order_answer(created))
     return Result(error=status_of(created))

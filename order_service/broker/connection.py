@@ -8,7 +8,7 @@ from typing import Final
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
-from aiormq.channel import Channel
+from aiormq.channel import Channel as Channel
 from aiormq.exceptions import AMQPError
 from yarl import URL
 

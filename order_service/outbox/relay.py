@@ -8,12 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
-from aiormq.channel import Channel
 
-from order_service.broker.connection import channel_of, connected
+from order_service.broker.connection import Channel, channel_of, connected
 from order_service.broker.publisher import Outgoing, Published, Verdict, publish
 from order_service.broker.topology import declare
-from order_service.domain.errors import BrokerUnavailable, ServiceUnavailable
+from order_service.domain.errors import BrokerUnavailable, ServiceUnavailable, StorageUnavailable
 from order_service.domain.events import REQUESTS
 from order_service.loops import Backoff, Pace, wait_for_event
 from order_service.outbox.leases import Leases
@@ -116,7 +115,7 @@ class Relay:
         with sending(window) as traceparents:
             results = await publish(channel, [_outgoing(due, traceparents) for due in window])
         outcome = self._sort(window, results)
-        await self._mark(outcome, fence)
+        await self._mark_for_sure(outcome, fence)
         if outcome.unknown:
             raise BrokerUnavailable(outcome.unknown)
         return len(window)
@@ -143,6 +142,16 @@ class Relay:
             else:
                 outcome.failed.append(Failure(due, result.told, delay_seconds(due.attempts)))
         return outcome
+
+    async def _mark_for_sure(self, outcome: Sorted, fence: Fence) -> None:
+        """Marks for as long as it takes PostgreSQL to be there: what was published must not be published again."""
+        backoff = Backoff()
+        while True:
+            try:
+                return await self._mark(outcome, fence)
+            except StorageUnavailable as error:
+                log.warning("relay.not_marked", confirmed=len(outcome.sent), error=str(error))
+                await backoff.wait(asyncio.Event())
 
     async def _mark(self, outcome: Sorted, fence: Fence) -> None:
         if outcome.sent:

@@ -16,13 +16,16 @@ _DEBIAN = Path("/usr/lib/rabbitmq/bin")
 _BY_HAND = "run 'sudo apt-get install rabbitmq-server' or set RABBITMQ_URL"
 
 # Debian asks policy-rc.d before it starts a service; 101 means no. One that is there already is left as it is, unless
-# a killed install of ours left it. Once the package is there, its service would start at the next boot: hence disable.
-# The lock keeps two installs from removing each other's policy. The traps make every end but SIGKILL clean up.
+# a killed install of ours left it. Once they are installed, the services of RabbitMQ and Erlang would start at the next
+# boot: hence disable. The lock keeps two installs from removing each other's policy. The traps make every end but
+# SIGKILL clean up. Ctrl-C may end the download, but in the middle of unpacking it would leave the system's packages
+# broken: hence setsid, which takes that part away from the terminal.
 _SCRIPT = """
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 exec 9</var/lib/dpkg
 flock -w 300 9
+had_epmd=$(command -v epmd || true)
 policy=/usr/sbin/policy-rc.d
 mark='# order_service: only while RabbitMQ is being installed'
 if [ ! -e "$policy" ] || grep -qxF "$mark" "$policy"; then
@@ -32,10 +35,12 @@ if [ ! -e "$policy" ] || grep -qxF "$mark" "$policy"; then
     printf '#!/bin/sh\\n%s\\nexit 101\\n' "$mark" >"$policy"
     chmod 755 "$policy"
 fi
-apt() { apt-get -q -y -o DPkg::Lock::Timeout=120 "$@"; }
-install() { apt install --no-install-recommends rabbitmq-server; }
-install || { apt update && install; }
-if command -v systemctl >/dev/null; then systemctl --quiet disable rabbitmq-server.service || true; fi
+set -- -q -y -o DPkg::Lock::Timeout=120
+download() { apt-get "$@" install --no-install-recommends --download-only rabbitmq-server; }
+download "$@" || { apt-get "$@" update && download "$@"; }
+setsid -w apt-get "$@" install --no-install-recommends rabbitmq-server
+update-rc.d rabbitmq-server disable || true
+if [ -z "$had_epmd" ] && command -v systemctl >/dev/null; then systemctl disable epmd.service epmd.socket || true; fi
 """
 
 
@@ -67,8 +72,8 @@ def installed_scripts(search_path: str) -> Iterator[Path]:
 def _install(say: Callable[[str], None]) -> None:
     """Installs the Debian package as root, through sudo where we are not. Raises ServerUnavailable.
 
-    Ctrl-C reaches apt-get through the terminal, which stops a download and finishes an unpacking; only when it is
-    done does the interrupt take effect here. So no half-installed package and no policy-rc.d is left behind.
+    Ctrl-C ends it while it downloads; once it unpacks, Ctrl-C takes effect when it is done. Either way no half-installed
+    package and no policy-rc.d is left behind.
     """
     if shutil.which("apt-get") is None:
         raise ServerUnavailable("RabbitMQ is not installed and there is no apt-get: install it or set RABBITMQ_URL")

@@ -43,6 +43,8 @@ class Database:
             timeout=self._timeout,
             max_waiting=pool_size * 100,
             reconnect_timeout=10,
+            # One more round trip for a batch, and no batch fails because PostgreSQL was restarted before it.
+            check=AsyncConnectionPool.check_connection,
             kwargs={"autocommit": True},
             open=False,
         )

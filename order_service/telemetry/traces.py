@@ -46,7 +46,7 @@ def tracer_provider(service_name: str, version: str, endpoint: str | None, sampl
     is host:port or http://host:port (plaintext) or https://host:port (TLS); None: nothing is recorded."""
     resource = Resource.create({SERVICE_NAME: service_name, SERVICE_VERSION: version})
     if endpoint is None:
-        return TracerProvider(sampler=ALWAYS_OFF, resource=resource, shutdown_on_exit=False)
+        return TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
     sampler = ParentBased(TraceIdRatioBased(sample_ratio))
     provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
     exporter = _CalmExporter(endpoint)

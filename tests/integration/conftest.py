@@ -1,14 +1,17 @@
 """What tests on real servers share: one PostgreSQL and one RabbitMQ for all, a database and a vhost for each."""
 
+import asyncio
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from order_service.private_servers import private_servers
-from tests.integration.platform import Platform, Servers, prepare_template
+from tests.integration.platform import Platform, Running, Servers, prepare_template
 
 _STACK = pytest.StashKey[ExitStack]()
 
@@ -57,3 +60,24 @@ def shared_platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) 
     """The same for a whole module, for tests that only add orders of users of their own."""
     with Platform.make(servers, tmp_path_factory.mktemp("platform")) as made:
         yield made
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """An api and a worker on a platform that the tests of a module share."""
+
+    platform: Platform
+    api: Running
+    worker: Running
+
+
+@pytest.fixture(scope="module")
+def shared(shared_platform: Platform) -> Shared:
+    """With the settings that processes have by default."""
+    return Shared(shared_platform, *asyncio.run(shared_platform.start_both()))
+
+
+@pytest.fixture
+def user() -> str:
+    """A user of this test's own."""
+    return f"user-{uuid.uuid4().hex[:12]}"

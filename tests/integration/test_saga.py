@@ -1,21 +1,16 @@
 """The saga, end to end, through real processes and servers."""
 
 from order_service.pb import order_pb2
-from tests.integration.platform import Platform, Recorder, StockService, gateway, in_stock, out_of_stock
+from tests.integration.calls import an_order
+from tests.integration.peers import Recorder, StockService, refusal, success
+from tests.integration.platform import Platform, gateway
 from tests.waiting import eventually
 
 
-def an_order(user: str = "ada", product: str = "tea") -> order_pb2.CreateOrderRequest:
-    return order_pb2.CreateOrderRequest(
-        user_id=user, items=[order_pb2.OrderItem(product_id=product, quantity=2, price=19.99)]
-    )
-
-
 async def test_an_order_with_stock_is_confirmed(platform: Platform) -> None:
-    api = await platform.start_api()
-    await platform.start_worker()
+    api, _ = await platform.start_both()
 
-    async with StockService.running(platform, in_stock), Recorder.running(platform) as recorder, gateway(api) as stub:
+    async with StockService.running(platform, success), Recorder.running(platform) as recorder, gateway(api) as stub:
         created = (await stub.CreateOrder(an_order())).order
         events = await eventually(lambda: recorder.of_order(created.id)[1:])
 
@@ -24,10 +19,9 @@ async def test_an_order_with_stock_is_confirmed(platform: Platform) -> None:
 
 
 async def test_an_order_without_stock_is_cancelled_with_the_peers_reason(platform: Platform) -> None:
-    api = await platform.start_api()
-    await platform.start_worker()
+    api, _ = await platform.start_both()
 
-    async with StockService.running(platform, out_of_stock), gateway(api) as stub:
+    async with StockService.running(platform, refusal), gateway(api) as stub:
         created = (await stub.CreateOrder(an_order())).order
         request = order_pb2.WatchOrderRequest(order_id=created.id, user_id="ada")
         seen = [answer.order async for answer in stub.WatchOrder(request)]

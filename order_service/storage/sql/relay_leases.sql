@@ -6,12 +6,13 @@ values (%(owner)s, now() + %(ttl_seconds)s * interval '1 second')
 on conflict (owner) do update set expires_at = excluded.expires_at
 
 -- name: renew
--- Extends this relay's leases, but for those above its fair share, which it lets go.
+-- Extends this relay's leases, but for those above its fair share, which it lets go. One that ran out and that nobody
+-- took is still its own, under the same epoch: what it published before PostgreSQL went away it can mark afterwards.
 with share as (
     select ceil(64.0 / count(*))::integer as fair from order_service.relays where expires_at >= now()
 ), mine as (
     select l.bucket, row_number() over (order by l.bucket) as place
-    from order_service.relay_leases l where l.owner = %(owner)s and l.expires_at >= now()
+    from order_service.relay_leases l where l.owner = %(owner)s
 )
 update order_service.relay_leases l
 set expires_at = case when m.place <= s.fair then now() + %(ttl_seconds)s * interval '1 second' else '-infinity' end,
@@ -28,7 +29,7 @@ with share as (
     where l.expires_at < now()
     order by l.bucket
     limit greatest(0, (select fair from share) - (
-        select count(*) from order_service.relay_leases where owner = %(owner)s and expires_at >= now()))
+        select count(*) from order_service.relay_leases where owner = %(owner)s))
     for update of l skip locked
 )
 update order_service.relay_leases l

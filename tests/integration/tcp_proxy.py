@@ -1,0 +1,75 @@
+"""Stands between the service and a server, and can be cut off as a network can."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit, urlunsplit
+
+
+class TcpProxy:
+    """Passes everything on to one address, until it is told to do otherwise. Made by `to`."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._listener: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self.port = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def to(cls, url: str) -> AsyncIterator[tuple["TcpProxy", str]]:
+        """A proxy to the server of a URL, and the URL that leads through it."""
+        parts = urlsplit(url)
+        proxy = cls(parts.hostname or "127.0.0.1", parts.port or 0)
+        await proxy.restore()
+        credentials = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+        try:
+            yield proxy, urlunsplit(parts._replace(netloc=f"{credentials}127.0.0.1:{proxy.port}"))
+        finally:
+            await proxy.cut()
+
+    async def restore(self) -> None:
+        """Lets connections through, from now on and on the same port."""
+        self._flowing.set()
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """Ends every connection and refuses new ones."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    def freeze(self) -> None:
+        """Keeps connections, takes new ones, and lets nothing through any more."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        """Lets everything through again, what has waited first."""
+        self._flowing.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            to_reader, to_writer = await asyncio.open_connection(*self._target)
+            self._writers.add(to_writer)
+            await asyncio.gather(self._pass(reader, to_writer), self._pass(to_reader, writer))
+            self._writers.discard(to_writer)
+        except OSError:
+            writer.transport.abort()
+        finally:
+            self._writers.discard(writer)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+        with suppress(OSError):
+            writer.close()
