@@ -1,8 +1,6 @@
 """Every rule for what callers send, and what it becomes inside. All violations of a request are reported at once."""
 
-import base64
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
 from uuid import UUID
@@ -10,7 +8,8 @@ from uuid import UUID
 import msgspec
 from google.type.money_pb2 import Money as MoneyProto
 
-from order_service.domain.errors import FieldViolation, InvalidRequest
+from order_service.api.checks import MAX_ID_LENGTH, Checks, has_control_characters
+from order_service.api.page_tokens import from_token, to_token
 from order_service.domain.money import MAX_MINOR, BadAmount, Money, from_double, from_units_and_nanos, minor_digits
 from order_service.domain.order import MAX_ITEMS, Item, NewOrder, total_minor
 from order_service.domain.status import Actor, OrderStatus
@@ -20,59 +19,12 @@ from order_service.use_cases.cancel_order import Cancellation
 from order_service.use_cases.read_orders import Wanted
 
 MAX_BATCH: Final = 1_000
-MAX_PAGE: Final = 1_000
-MAX_ID_LENGTH: Final = 255
 MAX_REASON_LENGTH: Final = 500
 _DEFAULT_ORDERS: Final = 50
 _DEFAULT_EVENTS: Final = 100
-_UUID_LENGTH: Final = 36
-_DIGEST_SIZE: Final = 8
-_MAX_INT64_VERSION: Final = 2**31 - 1
+_MAX_VERSION: Final = 2**31 - 1
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Checks:
-    """Collects what is wrong with a request."""
-
-    def __init__(self) -> None:
-        self._violations: list[FieldViolation] = []
-
-    def wrong(self, field: str, description: str) -> None:
-        """Notes a violation."""
-        self._violations.append(FieldViolation(field, description))
-
-    def raise_any(self) -> None:
-        """Raises InvalidRequest if there was any violation."""
-        if self._violations:
-            raise InvalidRequest(self._violations)
-
-    def identifier(self, field: str, value: str, required: bool = True) -> str:
-        """An id that somebody else made: 1 to 255 characters, none of them a control character."""
-        if not value:
-            if required:
-                self.wrong(field, "must not be empty")
-        elif len(value) > MAX_ID_LENGTH:
-            self.wrong(field, f"must have at most {MAX_ID_LENGTH} characters")
-        elif _has_control_characters(value):
-            self.wrong(field, "must not have control characters")
-        return value
-
-    def order_id(self, field: str, value: str) -> UUID:
-        """An order's id: a UUID in its usual form."""
-        try:
-            if len(value) == _UUID_LENGTH:
-                return UUID(value)
-        except ValueError:
-            pass
-        self.wrong(field, "must be a UUID" if value else "must not be empty")
-        return UUID(int=0)
-
-    def page_size(self, value: int, default: int) -> int:
-        """AIP-158: negative is an error, 0 the default, too much is lowered."""
-        if value < 0:
-            self.wrong("page_size", "must not be negative")
-        return min(value, MAX_PAGE) or default
 
 
 def new_order(request: order_pb2.CreateOrderRequest, default_currency: str) -> NewOrder:
@@ -106,7 +58,7 @@ def _currency(items: Iterable[order_pb2.OrderItem], default: str) -> str:
 
 def _item(checks: Checks, place: int, item: order_pb2.OrderItem, currency: str) -> Item:
     product_id = item.product_id
-    if not product_id or len(product_id) > MAX_ID_LENGTH or _has_control_characters(product_id):
+    if not product_id or len(product_id) > MAX_ID_LENGTH or has_control_characters(product_id):
         checks.identifier(f"items[{place}].product_id", product_id)
     if item.quantity <= 0:
         checks.wrong(f"items[{place}].quantity", "must be at least 1")
@@ -177,7 +129,7 @@ def cancellation(request: order_pb2.CancelOrderRequest, traceparent: str) -> Can
     checks.identifier("user_id", request.user_id, required=False)
     checks.identifier("staff_id", request.staff_id, required=False)
     checks.identifier("etag", request.etag, required=False)
-    if len(request.reason) > MAX_REASON_LENGTH or _has_control_characters(request.reason):
+    if len(request.reason) > MAX_REASON_LENGTH or has_control_characters(request.reason):
         checks.wrong("reason", f"must have at most {MAX_REASON_LENGTH} characters and no control characters")
     checks.raise_any()
     actor = Actor.STAFF if request.staff_id else Actor.OWNER
@@ -200,14 +152,14 @@ def orders_page(request: order_pb2.ListOrdersRequest) -> OrdersPage:
     statuses = _statuses(checks, request.statuses)
     size = checks.page_size(request.page_size, _DEFAULT_ORDERS)
     question = _encode([user_id, sorted(statuses)])
-    below = _from_token(checks, request.page_token, question)
+    below = from_token(checks, request.page_token, question)
     checks.raise_any()
     return OrdersPage(user_id, statuses, below or UUID(int=2**128 - 1), size)
 
 
 def orders_token(page: OrdersPage, next_below: UUID | None) -> str:
     """The token for the page after `page`; empty if there is none."""
-    return _to_token(next_below, _encode([page.user_id, sorted(page.statuses)])) if next_below else ""
+    return to_token(next_below, _encode([page.user_id, sorted(page.statuses)])) if next_below else ""
 
 
 def _statuses(checks: Checks, values: Iterable[int]) -> list[OrderStatus]:
@@ -234,8 +186,8 @@ def events_page(request: order_pb2.ListOrderEventsRequest) -> EventsPage:
     checks = Checks()
     order = Wanted(checks.order_id("order_id", request.order_id), _owner(checks, request.user_id))
     size = checks.page_size(request.page_size, _DEFAULT_EVENTS)
-    above = _from_token(checks, request.page_token, order.order_id.bytes)
-    if above is not None and above.int > _MAX_INT64_VERSION:
+    above = from_token(checks, request.page_token, order.order_id.bytes)
+    if above is not None and above.int > _MAX_VERSION:
         checks.wrong("page_token", "is not a token of this list")
     checks.raise_any()
     return EventsPage(order, above.int if above else 0, size)
@@ -243,31 +195,4 @@ def events_page(request: order_pb2.ListOrderEventsRequest) -> EventsPage:
 
 def events_token(page: EventsPage, last_version: int) -> str:
     """The token for the page after the version given."""
-    return _to_token(UUID(int=last_version), page.wanted.order_id.bytes)
-
-
-def _to_token(cursor: UUID, question: bytes) -> str:
-    """Opaque, and good for the question it was made for only (AIP-158)."""
-    return base64.urlsafe_b64encode(cursor.bytes + _digest(cursor, question)).decode()
-
-
-def _from_token(checks: Checks, token: str, question: bytes) -> UUID | None:
-    if not token:
-        return None
-    try:
-        raw = base64.b64decode(token, altchars=b"-_", validate=True)
-        cursor = UUID(bytes=raw[:16])
-        if raw[16:] == _digest(cursor, question):
-            return cursor
-    except ValueError:
-        pass
-    checks.wrong("page_token", "is not a token of this list")
-    return None
-
-
-def _digest(cursor: UUID, question: bytes) -> bytes:
-    return hashlib.blake2b(cursor.bytes + question, digest_size=_DIGEST_SIZE).digest()
-
-
-def _has_control_characters(text: str) -> bool:
-    return not text.isprintable() and any(unicodedata.category(character) == "Cc" for character in text)
+    return to_token(UUID(int=last_version), page.wanted.order_id.bytes)

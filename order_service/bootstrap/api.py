@@ -1,0 +1,59 @@
+"""The api process: the gRPC server."""
+
+import functools
+from typing import Final
+
+import structlog
+
+from order_service.api.batching import Batcher
+from order_service.api.order_creation import OrderCreation
+from order_service.api.server import Listening, Server
+from order_service.api.servicer import Collaborators, OrderServicer, read_batch
+from order_service.api.watching import Watching
+from order_service.bootstrap.process import Process, check_database, opened, saga_rules
+from order_service.config import Settings
+from order_service.loops import Periodic, supervise
+
+log: Final = structlog.get_logger()
+
+_TRANSACTIONS_AT_ONCE: Final = 4
+_MOST_WAITING: Final = 20_000
+_LARGEST_READ: Final = 200
+
+
+async def api(settings: Settings) -> None:
+    """The gRPC server. Raises OrderServiceError if it cannot start or a part of it ends."""
+    async with opened(settings, "api") as process:
+        watching = Watching(process.database)
+        server = Server(OrderServicer(_collaborators(process, watching)), process.metrics)
+        port = await server.start(Listening(settings.grpc_host, settings.grpc_port, settings.grpc_reflection))
+        log.info("api.listening", port=port)
+        process.readiness.report("started")
+        health = Periodic("health", 1.0, functools.partial(_check_health, process, server), process.metrics)
+        loops = [*process.loops(), ("health", health.run), ("watching", watching.run)]
+        try:
+            await supervise(loops, process.stopping)
+        finally:
+            await server.stop(settings.shutdown_grace)
+
+
+def _collaborators(process: Process, watching: Watching) -> Collaborators:
+    rules = saga_rules(process.settings)
+    creation = OrderCreation(process.database, rules.timeouts, process.metrics)
+    return Collaborators(
+        database=process.database,
+        creation=Batcher(creation.carry_out, process.settings.group_commit_size, _TRANSACTIONS_AT_ONCE, _MOST_WAITING),
+        reading=Batcher(
+            functools.partial(read_batch, process.database), _LARGEST_READ, _TRANSACTIONS_AT_ONCE, _MOST_WAITING
+        ),
+        watching=watching,
+        rules=rules,
+        metrics=process.metrics,
+        default_currency=process.settings.default_currency,
+    )
+
+
+async def _check_health(process: Process, server: Server) -> int:
+    await check_database(process)
+    await server.set_serving(not process.readiness.wrong())
+    return 0

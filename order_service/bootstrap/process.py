@@ -1,0 +1,136 @@
+"""What every process opens and closes, whatever it does."""
+
+import asyncio
+import functools
+import platform
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+from uuid import UUID
+
+import structlog
+from uuid_utils.compat import uuid7
+
+from order_service.config import Settings
+from order_service.domain.errors import StorageUnavailable
+from order_service.lifecycle import Heartbeat, stop_on_signals
+from order_service.loops import Backoff, Periodic, Run
+from order_service.saga.order_saga import StepName
+from order_service.storage import migrations
+from order_service.storage.database import Database
+from order_service.storage.migration_files import migration_files
+from order_service.telemetry import http, logs, traces
+from order_service.telemetry.metrics import Metrics
+from order_service.telemetry.readiness import Readiness
+from order_service.use_cases.advance_sagas import SagaRules
+
+log: Final = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What every process has."""
+
+    settings: Settings
+    stopping: asyncio.Event
+    database: Database
+    metrics: Metrics
+    readiness: Readiness
+    heartbeat: Heartbeat
+
+    def loops(self) -> list[tuple[str, Run]]:
+        """The loops that every process runs."""
+        pool = Periodic("pool", 1.0, functools.partial(_measure_pool, self), self.metrics)
+        return [("heartbeat", self.heartbeat.run), ("pool", pool.run)]
+
+
+@asynccontextmanager
+async def opened(settings: Settings, name: str) -> AsyncIterator[Process]:
+    """What every process opens, in order, and closes in the other. Raises OrderServiceError if it cannot be had."""
+    logs.configure(settings.log_level, settings.log_format)
+    release = version("order-service")
+    provider = traces.configure(
+        settings.otel_service_name, release, settings.otlp_endpoint, settings.trace_sample_ratio
+    )
+    metrics, readiness, heartbeat = Metrics(), Readiness(), Heartbeat()
+    metrics.build_info.labels(release, platform.python_version()).set(1)
+    readiness.report("started", "starting")
+    stopping = asyncio.Event()
+    stop_on_signals(stopping)
+    probes = http.serve(
+        settings.metrics_host, settings.metrics_port, metrics.registry, heartbeat.wrong, readiness.wrong
+    )
+    with probes:
+        log.info("process.started", process=name, version=release, metrics_port=probes.port)
+        async with database_of(settings, name) as database:
+            await _wait_for_schema(settings, readiness, stopping)
+            yield Process(settings, stopping, database, metrics, readiness, heartbeat)
+    await asyncio.to_thread(traces.shutdown, provider)
+
+
+@asynccontextmanager
+async def database_of(settings: Settings, application: str) -> AsyncIterator[Database]:
+    """An open database, closed at the end."""
+    database = Database(
+        settings.database_url, settings.database_pool_size, settings.database_timeout, f"order-service {application}"
+    )
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def known_migrations() -> list[migrations.Migration]:
+    """The migrations that this version of the service comes with."""
+    return [migrations.Migration(name, sql) for name, sql in migration_files()]
+
+
+def saga_rules(settings: Settings) -> SagaRules:
+    """The steps of new sagas, and how long each may take."""
+    timeouts = {StepName.STOCK: settings.saga_stock_timeout}
+    if settings.saga_payment:
+        timeouts[StepName.PAYMENT] = settings.saga_payment_timeout
+    return SagaRules(timeouts, new_id)
+
+
+def new_id() -> UUID:
+    """An id that sorts by the time it was made (RFC 9562, UUIDv7)."""
+    return uuid7()
+
+
+async def check_database(process: Process) -> int:
+    """A round that notes whether PostgreSQL answers."""
+    try:
+        await process.database.ping()
+    except StorageUnavailable as error:
+        process.readiness.report("postgresql", str(error))
+    else:
+        process.readiness.report("postgresql")
+    return 0
+
+
+async def _wait_for_schema(settings: Settings, readiness: Readiness, stopping: asyncio.Event) -> None:
+    """Waits until PostgreSQL answers. Raises MigrationRefused if its schema is not this version's."""
+    backoff = Backoff()
+    while not stopping.is_set():
+        try:
+            await migrations.check(settings.database_url, known_migrations())
+        except StorageUnavailable as error:
+            readiness.report("postgresql", str(error))
+            log.warning("process.waiting_for_postgresql", error=str(error))
+            await backoff.wait(stopping)
+        else:
+            readiness.report("postgresql")
+            return
+
+
+async def _measure_pool(process: Process) -> int:
+    figures = process.database.pool_figures()
+    idle = figures.get("pool_available", 0)
+    process.metrics.pool_connections.labels("idle").set(idle)
+    process.metrics.pool_connections.labels("used").set(figures.get("pool_size", 0) - idle)
+    process.metrics.pool_waiting.set(figures.get("requests_waiting", 0))
+    return 0
