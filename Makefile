@@ -38,7 +38,7 @@ up: setup ## the same servers, api, worker and stock stand-in, until Ctrl-C
 	@exec $(BIN)/order-service demo --keep-running
 
 test: check ## format, lint, types, import rules, generated code, and all tests on private servers
-	@exec $(BIN)/pytest
+	@exec $(BIN)/pytest -n 3 --dist loadscope
 
 check: setup proto-check ## all that needs no server: format, lint, types, import rules, generated code current
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run 'make format'"; exit 1; }

@@ -62,18 +62,27 @@ class Batcher(Generic[Item, Result]):
 
     async def _work_off(self) -> None:
         """Works until nothing waits; from that moment on, without a step between, it no longer counts as under way."""
-        while batch := self._take():
-            try:
-                results = await self._carry_out([item for item, _ in batch])
-            except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-            else:
-                for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():
-                        future.set_result(result)
-        self._under_way -= 1
+        try:
+            while batch := self._take():
+                await self._answer(batch)
+        finally:
+            self._under_way -= 1
+
+    async def _answer(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+        """Whatever happens, nobody who waits for an item of the batch goes on waiting."""
+        try:
+            results = await self._carry_out([item for item, _ in batch])
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+        except Exception as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+        finally:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(ServiceUnavailable("the batch was cancelled"))
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         """The next batch, without those whose caller has gone before they started."""

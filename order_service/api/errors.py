@@ -17,6 +17,9 @@ DOMAIN: Final = "order-service"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 _RETRY_SECONDS: Final = 1
 _INTERNAL_TEXT: Final = "internal error"
+_MOST_VIOLATIONS: Final = 30
+"""Details travel in the trailing metadata, which clients refuse above 8 KiB: the first of very many must do."""
+_LONGEST_TEXT: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ def status_of(error: BaseException) -> Status:
     details: list[Message] = []
     match error:
         case errors.InvalidRequest(violations=violations):
-            fields = [BadRequest.FieldViolation(field=one.field, description=one.description) for one in violations]
+            shown = violations[:_MOST_VIOLATIONS]
+            fields = [BadRequest.FieldViolation(field=one.field, description=one.description) for one in shown]
             details.append(BadRequest(field_violations=fields))
         case errors.IllegalTransition(status=status, allowed=allowed):
             metadata = {"status": status, "allowed": ",".join(allowed)}
@@ -69,7 +73,7 @@ def _text(error: BaseException, code: Code) -> str:
         return _INTERNAL_TEXT
     if code.code is grpc.StatusCode.UNAVAILABLE:
         return "the service cannot work at the moment, try again later"
-    return str(error)
+    return str(error)[:_LONGEST_TEXT]
 
 
 def _packed(detail: Message) -> AnyProto:

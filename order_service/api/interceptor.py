@@ -8,10 +8,12 @@ from typing import Any, Final
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc.aio import AbortError, ServerInterceptor
 from prometheus_client import Counter, Histogram
 
 from order_service.api.errors import DETAILS_KEY, INTERNAL, code_of, status_of
+from order_service.domain.errors import FieldViolation, InvalidRequest
 from order_service.telemetry.metrics import Metrics
 
 log: Final = structlog.get_logger()
@@ -56,13 +58,13 @@ class RpcInterceptor(ServerInterceptor):
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(
                 _observed(handler.unary_unary, method),
-                request_deserializer=handler.request_deserializer,
+                request_deserializer=_readable_or_error(handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(
                 _observed_stream(handler.unary_stream, method),
-                request_deserializer=handler.request_deserializer,
+                request_deserializer=_readable_or_error(handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )
         return handler
@@ -88,7 +90,7 @@ def _observed(
         method.started.inc()
         code = grpc.StatusCode.OK
         try:
-            return await behaviour(request, context)
+            return await behaviour(_raised_if_error(request), context)
         except (Exception, asyncio.CancelledError) as error:
             code = _code(error, context)
             await _answer(error, context, method)
@@ -106,7 +108,7 @@ def _observed_stream(
         method.started.inc()
         code = grpc.StatusCode.OK
         try:
-            async for response in behaviour(request, context):
+            async for response in behaviour(_raised_if_error(request), context):
                 yield response
         except (Exception, asyncio.CancelledError, GeneratorExit) as error:
             code = _code(error, context)
@@ -115,6 +117,24 @@ def _observed_stream(
             _finished(method, code, started)
 
     return call
+
+
+def _readable_or_error(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Raised by a deserializer, an error would reach the caller as gRPC words it: it is given on instead."""
+
+    def readable_or_error(raw: bytes) -> Any:
+        try:
+            return deserialize(raw)
+        except DecodeError:
+            return InvalidRequest([FieldViolation("", "the bytes are no message of this method")])
+
+    return readable_or_error
+
+
+def _raised_if_error(request: Any) -> Any:
+    if isinstance(request, InvalidRequest):
+        raise request
+    return request
 
 
 def _code(error: BaseException, context: Context) -> grpc.StatusCode:

@@ -67,16 +67,18 @@ def _item(checks: Checks, place: int, item: order_pb2.OrderItem, currency: str) 
 
 def _unit_price(checks: Checks, place: int, item: order_pb2.OrderItem, currency: str) -> Money:
     """The price of one unit: from either twin, or from both if they agree. A double of 0 counts as not sent."""
-    field = f"items[{place}].price"
+    field = exact_field = f"items[{place}].unit_price"
     nothing = Money(currency, 0)
     try:
-        if not item.HasField("unit_price"):
-            return from_double(item.price, currency)
-        field = f"items[{place}].unit_price"
-        exact = _exact(item.unit_price, currency)
-        if item.price and from_double(item.price, currency) != exact:
+        exact = _exact(item.unit_price, currency) if item.HasField("unit_price") else None
+        if exact is not None and not item.price:
+            return exact
+        field = f"items[{place}].price"
+        stated = from_double(item.price, currency)
+        if exact not in (None, stated):
+            field = exact_field
             raise BadAmount("disagrees with price")
-        return exact
+        return stated
     except BadAmount as error:
         checks.wrong(field, str(error))
         return nothing
@@ -90,7 +92,8 @@ def _exact(money: MoneyProto, currency: str) -> Money:
 
 
 def _fingerprint(user_id: str, currency: str, items: Sequence[Item]) -> str:
-    content = [user_id, currency, [(item.product_id, item.quantity, item.unit_price.minor) for item in items]]
+    lines = sorted((item.product_id, item.quantity, item.unit_price.minor) for item in items)
+    content = [user_id, currency, lines]
     return hashlib.blake2b(_encode(content), digest_size=16).hexdigest()
 
 

@@ -37,7 +37,6 @@ class Watching:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._watches: set[Watch] = set()
-        self._watched = asyncio.Event()
         self._ended = False
 
     async def changes(self, order_id: UUID, since: datetime, version: int) -> AsyncIterator[Change]:
@@ -47,7 +46,6 @@ class Watching:
             raise _SHUTTING_DOWN
         watch = Watch(order_id, since, version)
         self._watches.add(watch)
-        self._watched.set()
         try:
             while True:
                 told = await watch.told.get()
@@ -60,11 +58,8 @@ class Watching:
     async def run(self, stopping: asyncio.Event) -> None:
         """Polls while anything is watched, until `stopping` is set; then lets every watcher go."""
         while not stopping.is_set():
-            if not self._watches:
-                self._watched.clear()
-                await wait_for_event(self._watched, 1.0)
-                continue
-            await self.run_once()
+            if self._watches:
+                await self.run_once()
             await wait_for_event(stopping, POLL_SECONDS)
         self._ended = True
         self._let_go(_SHUTTING_DOWN)

@@ -9,9 +9,9 @@ from typing import Final
 import aio_pika
 from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel as Channel
-from aiormq.exceptions import AMQPError
 from yarl import URL
 
+from order_service.broker.undecodable import tolerate_undecodable_properties
 from order_service.domain.errors import BrokerUnavailable
 
 CONNECT_SECONDS: Final = 5.0
@@ -19,7 +19,8 @@ _CLOSE_SECONDS: Final = 2.0
 _HEARTBEAT_SECONDS: Final = 3
 """aiormq gives a peer up after three of these and a bit: a half-open connection is noticed within 15 s."""
 
-FAILURES: Final = (AMQPError, ConnectionError, OSError, RuntimeError, TimeoutError)
+FAILURES: Final = (Exception,)
+"""What aio-pika raises when the broker is away: also a plain Exception, for what waited while a connection was lost."""
 
 
 @asynccontextmanager
@@ -52,6 +53,7 @@ async def channel_of(connection: AbstractConnection) -> AsyncIterator[Channel]:
 
 
 async def _connect(urls: Sequence[str], role: str) -> AbstractConnection:
+    tolerate_undecodable_properties()
     failure: BaseException | None = None
     for url in random.sample(urls, len(urls)):
         try:
