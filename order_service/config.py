@@ -88,7 +88,10 @@ class Settings:
         int, Variable("GROUP_COMMIT_SIZE", whole_number(1, 1_000), "128", "orders that one transaction stores, at most")
     ]
     relay_window: Annotated[
-        int, Variable("RELAY_WINDOW", whole_number(1, 10_000), "256", "events in flight to RabbitMQ, at most")
+        int,
+        Variable(
+            "RELAY_WINDOW", whole_number(1, 10_000), "64", "events in flight; as many may be sent twice by a crash"
+        ),
     ]
     consumer_prefetch: Annotated[
         int, Variable("CONSUMER_PREFETCH", whole_number(1, 10_000), "256", "replies taken in one transaction, at most")

@@ -4,14 +4,18 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.02
 
 
-async def eventually(condition: Callable[[], T | Awaitable[T]], seconds: float = 20.0) -> T:
+@overload
+async def eventually(condition: Callable[[], Awaitable[T | None]], seconds: float = 20.0) -> T: ...
+@overload
+async def eventually(condition: Callable[[], T | None], seconds: float = 20.0) -> T: ...
+async def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     """The first true value that `condition` gives. Fails with the last value when the time is up."""
     ends = time.monotonic() + seconds
     while True:

@@ -1,6 +1,7 @@
 """What happens around every RPC: metrics, one log line, and errors as callers may see them."""
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -62,8 +63,10 @@ class RpcInterceptor(ServerInterceptor):
                 response_serializer=handler.response_serializer,
             )
         if handler.unary_stream:
+            # Health's Watch is a coroutine that writes to its context.
+            observed = _observed_stream if inspect.isasyncgenfunction(handler.unary_stream) else _observed
             return grpc.unary_stream_rpc_method_handler(
-                _observed_stream(handler.unary_stream, method),
+                observed(handler.unary_stream, method),
                 request_deserializer=_readable_or_error(handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )

@@ -8,7 +8,7 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from opentelemetry.instrumentation.grpc import aio_server_interceptor
+from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 
 from order_service.api.interceptor import RpcInterceptor
 from order_service.api.servicer import OrderServicer
@@ -45,9 +45,9 @@ class Server:
     """The server, from start to stop."""
 
     def __init__(self, servicer: OrderServicer, metrics: Metrics) -> None:
-        self._server = grpc.aio.server(
-            interceptors=[aio_server_interceptor(), RpcInterceptor(metrics)], options=_OPTIONS
-        )
+        # A span for each health check would be noise, and the library's interceptor breaks Watch.
+        traces = aio_server_interceptor(filter_=filters.negate(filters.health_check()))
+        self._server = grpc.aio.server(interceptors=[traces, RpcInterceptor(metrics)], options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         order_pb2_grpc.add_OrderServiceServicer_to_server(servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

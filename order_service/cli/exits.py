@@ -1,6 +1,8 @@
 """Exit codes, and errors as people see them."""
 
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from typing import Final, NoReturn, ParamSpec, TypeVar
@@ -12,29 +14,35 @@ from order_service.domain.errors import OrderServiceError, ServiceUnavailable
 
 OK: Final = 0
 FAILED: Final = 1
-"""It did not work, or (`demo`, `health`) what was looked at is not right."""
+"""It did not work, or (`demo`, `health`, `place`) what was looked at is not right."""
 USAGE: Final = 2
 """The command or the environment is wrong: mend it, then try again."""
 UNAVAILABLE: Final = 3
 """PostgreSQL, RabbitMQ or the server cannot be reached: the same command may work later."""
+INTERRUPTED: Final = 130
+"""Ctrl-C."""
+READER_GONE: Final = 141
+"""Whoever read standard output has left (`| head -1`): what a shell says of any program that ends so."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def told(command: Callable[P, R]) -> Callable[P, R]:
-    """Turns the errors of the service into a line on standard error and an exit code."""
+    """Turns errors into a line on standard error and an exit code."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except ConfigError as error:
-            fail("\n  ".join(["the environment is not fit to start with:", *error.problems]), USAGE)
-        except ServiceUnavailable as error:
-            fail(str(error), UNAVAILABLE)
-        except OrderServiceError as error:
-            fail(str(error), FAILED)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:
+            _leave_the_pipe()
+        except Exception as error:
+            fail(*_line_and_code(error))
 
     return run
 
@@ -43,3 +51,27 @@ def fail(text: str, code: int) -> NoReturn:
     """Says what is wrong and ends the process."""
     click.echo(f"order-service: {text}", err=True)
     sys.exit(code)
+
+
+def _line_and_code(error: Exception) -> tuple[str, int]:
+    match error:
+        case ConfigError(problems=problems):
+            return "\n  ".join(["the environment is not fit to start with:", *problems]), USAGE
+        case ServiceUnavailable():
+            return str(error), UNAVAILABLE
+        case OrderServiceError():
+            return str(error), FAILED
+        case _:
+            return f"a fault of this program: {error!r} {_place(error)}", FAILED
+
+
+def _place(error: Exception) -> str:
+    """Where an unforeseen error came from, for whoever has to mend it."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"in {last.name}, {last.filename}:{last.lineno}"
+
+
+def _leave_the_pipe() -> NoReturn:
+    # Python flushes standard output once more at its end, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(READER_GONE)

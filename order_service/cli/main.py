@@ -4,18 +4,34 @@ from importlib.metadata import version
 
 import click
 
+from order_service.cli.demo import demo
+from order_service.cli.events import events
+from order_service.cli.orders import orders
+from order_service.cli.parked import parked
+from order_service.cli.place import place
 from order_service.cli.processes import api, health, migrate, worker
+from order_service.cli.variables import variables
 
-_EPILOG = """\b
-Exit codes: 0 done; 1 it failed, or what was looked at is not right; 2 the command or the environment is wrong;
-3 PostgreSQL, RabbitMQ or the server cannot be reached."""
+_EXIT_CODES = """\b
+Exit codes: 0 done; 1 it failed, or what was looked at is not right;
+2 the command or the environment is wrong; 3 PostgreSQL, RabbitMQ or the
+server cannot be reached; 130 Ctrl-C."""
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("order-service"))
 def main() -> None:
     """An order service: gRPC in, a saga over RabbitMQ, one outcome for each order."""
 
 
-for command in (api, worker, migrate, health):
+def _add_exit_codes(command: click.Command) -> None:
+    """To the help of a command, and of all below it."""
+    command.epilog = _EXIT_CODES
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _add_exit_codes(below)
+
+
+for command in (api, worker, migrate, health, place, orders, parked, events, demo, variables):
     main.add_command(command)
+_add_exit_codes(main)

@@ -17,7 +17,14 @@ from order_service.storage import migrations
 @click.command()
 @told
 def api() -> None:
-    """Serve gRPC until SIGTERM. Needs DATABASE_URL, never RabbitMQ."""
+    """Serve gRPC until SIGTERM.
+
+    Needs DATABASE_URL, never RabbitMQ. Any number may run, each on a port of its own.
+
+    \b
+    Example:
+      GRPC_PORT=:50055 METRICS_PORT=:9006 order-service api
+    """
     settings = config.read(os.environ, config.API_NEEDS)
     sys.exit(lifecycle.run(bootstrap.api(settings)))
 
@@ -31,9 +38,14 @@ def api() -> None:
 )
 @told
 def worker(only: Collection[str]) -> None:
-    """Publish events, consume replies and keep deadlines until SIGTERM. Needs DATABASE_URL and RABBITMQ_URL.
+    """Carry sagas until SIGTERM.
 
-    Any number of workers may run at once.
+    Publishes events, consumes replies and keeps deadlines. Needs DATABASE_URL and RABBITMQ_URL. Any number of workers
+    may run at once.
+
+    \b
+    Example: a worker that only publishes events
+      order-service worker --only relay
     """
     settings = config.read(os.environ, config.WORKER_NEEDS)
     roles = {bootstrap.Role(role) for role in only} or set(bootstrap.Role)
@@ -44,7 +56,14 @@ def worker(only: Collection[str]) -> None:
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 if something is not applied.")
 @told
 def migrate(check: bool) -> None:
-    """Bring the database's schema `order_service` up to date. Safe to run at any time, by any number at once."""
+    """Bring the database's schema up to date.
+
+    Safe to run at any time, by any number at once, and while the previous version serves. Needs DATABASE_URL.
+
+    \b
+    Example:
+      order-service migrate --check || order-service migrate
+    """
     url = config.read(os.environ, config.API_NEEDS).database_url
     known = bootstrap.known_migrations()
     if check:
@@ -61,7 +80,14 @@ def migrate(check: bool) -> None:
 @click.option("--seconds", default=3.0, show_default=True, help="How long to wait for an answer.")
 @told
 def health(url: str | None, seconds: float) -> None:
-    """Ask a process on this machine whether it can serve; exit 0 if so. For container health checks."""
+    """Ask a process whether it can serve.
+
+    Exit code 0 if so, else 1. For the health checks of containers.
+
+    \b
+    Example: is it alive, whether or not it can serve?
+      order-service health --url http://127.0.0.1:9004/healthz
+    """
     port = config.read(os.environ, frozenset()).metrics_port
     address = url or f"http://127.0.0.1:{port}/readyz"
     healthy, text = _probe(address, seconds)

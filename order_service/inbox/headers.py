@@ -16,7 +16,7 @@ def traceparent_in(headers: Mapping[str, Any]) -> str:
     """The W3C trace context that a message travels with, or empty if it has none that is well formed. Peers send it as
     text or as bytes."""
     value = headers.get("traceparent", "")
-    text = value.decode("ascii", errors="replace") if isinstance(value, bytes) else str(value)
+    text = value.decode("ascii", errors="replace") if isinstance(value, bytes | bytearray) else str(value)
     return text if _TRACEPARENT.fullmatch(text) else ""
 
 

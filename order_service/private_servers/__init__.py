@@ -3,12 +3,13 @@
 What it guarantees
     Within `private_servers` both servers answer, at URLs that nobody else was given. A server whose URL is in the
     environment is used as it is; each of the others is a private instance: fresh data, random password, free ports,
-    listening on 127.0.0.1 only, every file in a folder of its own. System services are neither used nor changed. At
-    the end, however it comes, the instances stop and their folder goes. Any number may run side by side.
+    listening on the loopback only, every file in a folder of its own. System services are not used, and one that an
+    install brings along stays off. At the end, however it comes, the instances stop and their folders go. Any number
+    may run side by side.
 
 How it fails
     `ServerUnavailable`, one line that says what is missing and how to get it. When this process is killed outright,
-    the kernel ends the servers, and the next start removes the folder that was left. Servers are bound to the thread
+    the kernel ends the servers, and the next start removes the folders that were left. Servers are bound to the thread
     that entered `private_servers`: enter it in one that lives as long as they should, such as the main thread.
 
 Why it is so
@@ -57,7 +58,7 @@ def private_servers(
 ) -> Iterator[Servers]:
     """Both servers, within the block: those of DATABASE_URL and RABBITMQ_URL in `environ`, else private ones.
 
-    `folder` (made if need be) gets one folder for each run. `durable=False` switches off fsync: for tests only.
+    `folder` (made if need be) gets a folder for each server. `durable=False` switches off fsync: for tests only.
     `management` gives a private RabbitMQ its HTTP API; a given one's is RABBITMQ_MANAGEMENT_URL. `say` is told in
     one line of everything worth knowing. Raises ServerUnavailable.
     """

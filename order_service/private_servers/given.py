@@ -22,7 +22,7 @@ def check_database(url: str) -> str:
     place = f"PostgreSQL at {parts.get('host') or 'the default host'}:{parts.get('port') or 5432}"
     try:
         psycopg.connect(url, connect_timeout=10).close()
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
         reason = str(error)
         if password := parts.get("password"):
             reason = reason.replace(str(password), "***")

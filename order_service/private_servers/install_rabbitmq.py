@@ -72,8 +72,8 @@ def installed_scripts(search_path: str) -> Iterator[Path]:
 def _install(say: Callable[[str], None]) -> None:
     """Installs the Debian package as root, through sudo where we are not. Raises ServerUnavailable.
 
-    Ctrl-C ends it while it downloads; once it unpacks, Ctrl-C takes effect when it is done. Either way no half-installed
-    package and no policy-rc.d is left behind.
+    Ctrl-C ends it while it downloads; once it unpacks, Ctrl-C takes effect when it is done. Either way, no
+    half-installed package or policy-rc.d stays behind.
     """
     if shutil.which("apt-get") is None:
         raise ServerUnavailable("RabbitMQ is not installed and there is no apt-get: install it or set RABBITMQ_URL")

@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from order_service.domain.errors import StorageRefused, StorageUnavailable
+from order_service.storage.silence import cut_off_after
 from order_service.storage.unit_of_work import Connection, UnitOfWork
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ class Database:
             max_waiting=pool_size * 100,
             reconnect_timeout=10,
             # One more round trip for a batch, and no batch fails because PostgreSQL was restarted before it.
-            check=AsyncConnectionPool.check_connection,
+            check=self._check,
             kwargs={"autocommit": True},
             open=False,
         )
@@ -71,7 +72,6 @@ class Database:
             except _UNAVAILABLE as error:
                 if attempt == MAX_ATTEMPTS or not _broken(error):
                     raise StorageUnavailable(_told(error)) from error
-                await self._pool.check()
             except psycopg.Error as error:
                 raise StorageRefused(_told(error)) from error
         raise AssertionError("unreachable")
@@ -79,7 +79,7 @@ class Database:
     async def ping(self) -> None:
         """Raises StorageUnavailable unless PostgreSQL answers."""
         try:
-            async with asyncio.timeout(self._timeout), self._pool.connection() as connection:
+            async with self._connection() as connection:
                 await connection.execute("select 1")
         except _UNAVAILABLE as error:
             raise StorageUnavailable(_told(error)) from error
@@ -88,7 +88,7 @@ class Database:
     async def read(self) -> AsyncIterator[UnitOfWork]:
         """For queries only, each seeing what is committed when it starts. Raises as `run` does."""
         try:
-            async with self._pool.connection() as connection:
+            async with self._connection() as connection:
                 yield UnitOfWork(connection)
         except _UNAVAILABLE as error:
             raise StorageUnavailable(_told(error)) from error
@@ -107,8 +107,19 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[UnitOfWork]:
-        async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
+        async with self._connection() as connection, connection.pipeline(), connection.transaction():
             yield UnitOfWork(connection)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """One of the pool's, for twice the time limit of a statement: longer only a server takes that keeps silent."""
+        async with self._pool.connection() as connection:
+            with cut_off_after(self._timeout * 2, connection):
+                yield connection
+
+    async def _check(self, connection: Connection) -> None:
+        with cut_off_after(self._timeout, connection):
+            await AsyncConnectionPool.check_connection(connection)
 
 
 def _conninfo(url: str, timeout: float, application: str) -> str:

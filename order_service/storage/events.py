@@ -101,6 +101,17 @@ class Events(Table):
             limit=limit,
         )
 
+    async def count_replay(self, wanted: ReplayRange) -> dict[EventType, int]:
+        """How many events of each type a part of the history holds."""
+        counted = await self._all(
+            "count_replay",
+            lambda type, count: (EventType(type), count),
+            from_time=wanted.from_time,
+            until_time=wanted.until_time,
+            types=[type.value for type in wanted.types],
+        )
+        return dict(counted)
+
     async def ensure_partitions(self, months_ahead: int) -> None:
         """Makes the history's monthly partitions up to so many months ahead."""
         await self._execute("ensure_partitions", months_ahead=months_ahead)

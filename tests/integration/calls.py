@@ -1,6 +1,6 @@
 """Calls of the service, and their failures as a gateway sees them."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -59,12 +59,19 @@ def failure_in(status: Status) -> Failure:
 def _failure(code: grpc.StatusCode, text: str, status: Status, raw: bytes) -> Failure:
     info, bad, retry = ErrorInfo(), BadRequest(), RetryInfo()
     for detail in status.details:
-        assert any([detail.Unpack(kind) for kind in (info, bad, retry)])
+        assert sum(detail.Unpack(kind) for kind in (info, bad, retry)) == 1
     violations = {violation.field: violation.description for violation in bad.field_violations}
     assert len(violations) == len(bad.field_violations)
     return Failure(code, text, info, violations, retry.retry_delay.seconds, raw)
 
 
-async def all_of(stream: AsyncIterator[T]) -> list[T]:
+def failures_in(batch: order_pb2.BatchCreateOrdersResponse) -> dict[int, Failure]:
+    """The errors in the answer to a batch, by their places."""
+    return {
+        place: failure_in(one.error) for place, one in enumerate(batch.results) if one.WhichOneof("result") == "error"
+    }
+
+
+async def all_of(stream: AsyncIterable[T]) -> list[T]:
     """Everything that a stream gives."""
     return [answer async for answer in stream]

@@ -1,42 +1,15 @@
-"""What tests on real servers share: one PostgreSQL and one RabbitMQ for all, a database and a vhost for each."""
+"""What tests on real servers share: a database and a vhost for each."""
 
 import asyncio
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from order_service.private_servers import private_servers
-from tests.integration.platform import Platform, Running, Servers, prepare_template
-
-_STACK = pytest.StashKey[ExitStack]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Starts the servers once, in the process that hands out the tests; the others find them in the environment."""
-    if hasattr(config, "workerinput") or "ORDER_TEST_DATABASE_URL" in os.environ:
-        return
-    stack = ExitStack()
-    config.stash[_STACK] = stack
-    started = stack.enter_context(
-        private_servers(Path("build/servers"), environ=os.environ, durable=False, management=True, say=lambda _: None)
-    )
-    if not started.rabbitmq_management_url:
-        raise pytest.UsageError("set RABBITMQ_MANAGEMENT_URL: the tests make a vhost each through the management API")
-    os.environ["ORDER_TEST_DATABASE_URL"] = started.database_url
-    os.environ["ORDER_TEST_RABBITMQ_URL"] = started.rabbitmq_url
-    os.environ["ORDER_TEST_MANAGEMENT_URL"] = started.rabbitmq_management_url
-    prepare_template(started.database_url)
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stops what was started."""
-    if _STACK in config.stash:
-        config.stash[_STACK].close()
+from tests.integration.platform import Platform, Running, Servers
 
 
 @pytest.fixture(scope="session")

@@ -140,10 +140,11 @@ class Platform:
         """Waits until /readyz says so; fails with the log if the process ends."""
 
         def is_ready() -> bool:
-            self.find_ports(running)
-            return "metrics" in running.ports and http_status(running.ports["metrics"], "/readyz") == 200
+            port = self.find_ports(running).get("metrics", 0)
+            return bool(port) and http_status(port, "/readyz") == 200
 
         await eventually(is_ready, seconds)
+        self.find_ports(running)
 
     def find_ports(self, running: Running) -> Mapping[str, int]:
         """The ports that a process has logged so far; fails with the log if it has ended."""

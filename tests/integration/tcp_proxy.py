@@ -55,15 +55,20 @@ class TcpProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        # A task that is cancelled at the end of the test would make asyncio's own callback complain.
+        with suppress(asyncio.CancelledError):
+            await self._connect_through(reader, writer)
+        self._writers.discard(writer)
+
+    async def _connect_through(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             to_reader, to_writer = await asyncio.open_connection(*self._target)
-            self._writers.add(to_writer)
-            await asyncio.gather(self._pass(reader, to_writer), self._pass(to_reader, writer))
-            self._writers.discard(to_writer)
         except OSError:
             writer.transport.abort()
-        finally:
-            self._writers.discard(writer)
+            return
+        self._writers.add(to_writer)
+        await asyncio.gather(self._pass(reader, to_writer), self._pass(to_reader, writer))
+        self._writers.discard(to_writer)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):

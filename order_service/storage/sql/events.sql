@@ -19,7 +19,8 @@ from r join history h on h.order_id = r.order_id and h.version = r.version
 -- An order's history above a version, oldest first. `since` (the order's creation) leaves older partitions out.
 select e.event_id, e.type, e.version, e.status, e.occurred_at, e.payload,
        (select min(c.confirmed_at) from order_service.event_confirmations c
-        where c.order_id = e.order_id and c.version = e.version and c.confirmed_at >= %(since)s - interval '1 hour')
+        where c.order_id = e.order_id and c.version = e.version
+            and c.confirmed_at >= %(since)s::timestamptz - interval '1 hour')
 from order_service.order_events e
 where e.order_id = %(order_id)s and e.occurred_at >= %(since)s and e.version > %(above)s
 order by e.version
@@ -42,6 +43,13 @@ where e.occurred_at >= %(from_time)s and e.occurred_at < %(until_time)s
     and (e.occurred_at, e.order_id, e.version) > (%(after_time)s, %(after_order_id)s, %(after_version)s)
 order by e.occurred_at, e.order_id, e.version
 limit %(limit)s
+
+-- name: count_replay
+-- How many events of each type a range of the history holds.
+select e.type, count(*)
+from order_service.order_events e
+where e.occurred_at >= %(from_time)s and e.occurred_at < %(until_time)s and e.type = any(%(types)s)
+group by e.type
 
 -- name: ensure_partitions
 -- Makes the monthly partitions of the history that are missing.

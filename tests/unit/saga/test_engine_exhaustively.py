@@ -522,19 +522,19 @@ def numbered_by_the_locked_order(
     so_far: Advance, stimulus: Stimulus, traceparent: str, rules: SagaRules
 ) -> tuple[Advance, Outcome]:
     done, outcome = advance(so_far, stimulus, traceparent, rules)
-    return _with_events(done, version=so_far.order.version + 1), outcome
+    return _with_new_events(so_far, done, version=so_far.order.version + 1), outcome
 
 
 def dated_by_another_clock(
     so_far: Advance, stimulus: Stimulus, traceparent: str, rules: SagaRules
 ) -> tuple[Advance, Outcome]:
     done, outcome = advance(so_far, stimulus, traceparent, rules)
-    return _with_events(done, updated_at=NOON - timedelta(seconds=1)), outcome
+    return _with_new_events(so_far, done, updated_at=NOON - timedelta(seconds=1)), outcome
 
 
-def _with_events(done: Advance, **changes: Any) -> Advance:
-    emitted = tuple(replace(event, order=replace(event.order, **changes)) for event in done.emitted)
-    return replace(done, order=emitted[-1].order if emitted else done.order, emitted=emitted)
+def _with_new_events(so_far: Advance, done: Advance, **changes: Any) -> Advance:
+    new = [replace(event, order=replace(event.order, **changes)) for event in done.emitted[len(so_far.emitted) :]]
+    return replace(done, order=new[-1].order if new else done.order, emitted=(*so_far.emitted, *new))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""A listener that was there before the first order and hears every event."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from pamqp.commands import Basic
+
+from order_service.demo.failure import DemoFailed
+
+_KEPT_MILLISECONDS: Final = 600_000
+"""The broker removes the queue of a run that was killed after so long."""
+
+_TRY_SECONDS: Final = 0.1
+
+
+class Recorder:
+    """What was heard of a run's orders: how often each message id, and the versions of each order as they came."""
+
+    def __init__(self, run: str) -> None:
+        self.ids: Counter[str] = Counter()
+        self.versions: dict[str, list[int]] = {}
+        self._users = f"demo-{run}-"
+
+    async def hear(self, message: AbstractIncomingMessage) -> None:
+        """Notes an event."""
+        body = json.loads(message.body)
+        if body["user_id"].startswith(self._users):
+            message_id = message.message_id or ""
+            if message_id not in self.ids:
+                self.versions.setdefault(body["order_id"], []).append(body["version"])
+            self.ids[message_id] += 1
+        await message.ack()
+
+    @property
+    def out_of_order(self) -> list[str]:
+        """The orders whose events did not come as 1, 2, 3 ..., repeats left out."""
+        return [
+            order_id for order_id, versions in self.versions.items() if versions != list(range(1, len(versions) + 1))
+        ]
+
+
+@asynccontextmanager
+async def recording(rabbitmq_url: str, run: str) -> AsyncIterator[tuple[Recorder, AbstractChannel]]:
+    """Records within the block, on a durable queue, which is removed at the end; and the channel, for what else a peer
+    may do. Raises DemoFailed."""
+    recorder = Recorder(run)
+    try:
+        connection = await aio_pika.connect(rabbitmq_url.split(",")[0].strip(), timeout=10)
+    except (OSError, aio_pika.exceptions.AMQPError) as error:
+        raise DemoFailed(f"RabbitMQ does not let the recorder in ({type(error).__name__})") from error
+    async with connection, connection.channel() as channel:
+        await channel.set_qos(prefetch_count=500)
+        events = await channel.declare_exchange("order.events", "topic", durable=True)
+        queue = await channel.declare_queue(
+            f"order_service_demo_recorder_{run}", durable=True, arguments={"x-expires": _KEPT_MILLISECONDS}
+        )
+        await queue.bind(events, "#")
+        consumer = await queue.consume(recorder.hear)
+        try:
+            yield recorder, channel
+        finally:
+            await queue.cancel(consumer)
+            await queue.delete(if_unused=False, if_empty=False)
+
+
+async def send_poison(channel: AbstractChannel, body: bytes) -> None:
+    """Publishes bytes where the order service expects StockUpdateResults, again until there is a queue for them."""
+    results = await channel.declare_exchange("stock_update_exchange", "fanout", durable=True)
+    while not isinstance(await results.publish(aio_pika.Message(body, delivery_mode=2), ""), Basic.Ack):
+        await asyncio.sleep(_TRY_SECONDS)

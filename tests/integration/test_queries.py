@@ -1,0 +1,145 @@
+"""Every query of every `.sql` file fits the schema, and those that are asked all the time stay on their index."""
+
+import inspect
+import re
+from collections.abc import AsyncIterator, Iterator
+from importlib.resources import files
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+import order_service.storage
+from order_service.storage.queries import queries
+from order_service.storage.table import Table
+from order_service.storage.unit_of_work import UnitOfWork
+from tests.integration.platform import Platform
+from tests.integration.storage_fixtures import session
+
+SQL = files(order_service.storage).joinpath("sql")
+TABLES = sorted(file.name.removesuffix(".sql") for file in SQL.iterdir())
+QUERIES = {f"{table}.{name}": query.decode() for table in TABLES for name, query in queries(table).items()}
+PLACEHOLDER = re.compile(r"%\((\w+)\)s")
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+
+def placeholders(query: str) -> list[str]:
+    """The names of a query's parameters, each once."""
+    return list(dict.fromkeys(PLACEHOLDER.findall(query)))
+
+
+def numbered(query: str) -> str:
+    """The query as PREPARE takes it."""
+    names = placeholders(query)
+    return PLACEHOLDER.sub(lambda found: f"${names.index(found[1]) + 1}", query).replace("%%", "%")
+
+
+def tables_of_a_unit_of_work() -> Iterator[type[Table]]:
+    for property in vars(UnitOfWork).values():
+        if hasattr(property, "func"):
+            yield inspect.get_annotations(property.func, eval_str=True)["return"]
+
+
+def test_every_file_is_the_file_of_one_table_of_the_unit_of_work() -> None:
+    assert sorted(table.name for table in tables_of_a_unit_of_work()) == TABLES
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_has_a_line_of_purpose(name: str) -> None:
+    purpose, *_ = QUERIES[name].splitlines()
+
+    assert re.fullmatch(r"-- [A-Z].{15,}", purpose)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_is_asked_by_the_module_of_its_table(name: str) -> None:
+    table, _, query = name.partition(".")
+
+    module = files(order_service.storage).joinpath(f"{table}.py").read_text()
+
+    assert f'"{query}"' in module
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_no_query_of_a_file_hides_another_of_the_same_name(table: str) -> None:
+    names = re.findall(r"^-- name: (.*)$", SQL.joinpath(f"{table}.sql").read_text(), re.MULTILINE)
+
+    assert sorted(names) == sorted(queries(table))
+
+
+@pytest.fixture(scope="module")
+async def connection(shared_platform: Platform) -> AsyncIterator[Connection]:
+    async with session(shared_platform.database_url) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("name", QUERIES)
+async def test_a_query_fits_the_schema(name: str, shared_platform: Platform) -> None:
+    async with session(shared_platform.database_url) as connection:
+        await connection.execute(f"prepare fits as {numbered(QUERIES[name])}".encode())
+
+        cursor = await connection.execute("select cardinality(parameter_types) from pg_prepared_statements")
+        ((parameters,),) = await cursor.fetchall()
+
+    assert parameters == len(placeholders(QUERIES[name]))
+
+
+FILL = """
+    insert into order_service.orders
+        (order_id, user_id, currency, total_minor, status, version, created_at, updated_at)
+    select ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'user ' || n % 100, 'USD', 100, 'PENDING', 1,
+           now(), now()
+    from generate_series(1, 20000) n;
+    insert into order_service.order_items (order_id, line, product_id, quantity, unit_price_minor)
+    select order_id, 1, 'tea', 1, 100 from order_service.orders;
+    insert into order_service.sagas (order_id, state, steps, started_at, asked_at, deadline_at)
+    select order_id, 'RUNNING', '{"stock": "ASKED"}', now(), now(), now() + interval '1 minute'
+    from order_service.orders;
+    insert into order_service.order_events
+        (order_id, version, event_id, user_id, type, status, occurred_at, payload)
+    select order_id, 1, gen_random_uuid(), user_id, 'order.created', 'PENDING', now(), '{}' from order_service.orders;
+    insert into order_service.outbox (order_id, version, bucket, event_id, type, occurred_at, payload, due_at)
+    select order_id, 1, row_number() over () % 64, gen_random_uuid(), 'order.created', now(), '{}', now()
+    from order_service.orders;
+    insert into order_service.inbox (consumer, message_key)
+    select 'StockUpdateResult', order_id from order_service.orders;
+    insert into order_service.create_requests (user_id, request_id, fingerprint, order_id)
+    select user_id, order_id::text, '', order_id from order_service.orders;
+    insert into order_service.parked_messages
+        (direction, source, message_key, reason_code, reason, body, headers, retry_at)
+    select 'IN', 'StockUpdateResult', gen_random_uuid(), 'UNKNOWN_ORDER', '', '', '{}',
+           case when n % 10 = 0 then now() + n * interval '1 second' end
+    from generate_series(1, 20000) n;
+    analyze order_service.orders, order_service.order_items, order_service.sagas, order_service.order_events,
+        order_service.outbox, order_service.inbox, order_service.create_requests, order_service.parked_messages,
+        order_service.relay_leases;
+"""
+ORDER_IDS = [UUID(f"00000000-0000-7000-8000-{n:012}") for n in range(1, 201)]
+MARKS = [{"order_id": str(order_id), "version": 1, "bucket": 3, "epoch": 7} for order_id in ORDER_IDS]
+
+BUSY = {
+    "outbox.fetch_due": (
+        {
+            "buckets": [{"bucket": bucket, "since": "0001-01-01T00:00:00Z"} for bucket in range(64)],
+            "per_bucket": 32,
+            "limit": 256,
+        },
+        {"outbox": {"outbox_by_bucket", "outbox_pkey"}},
+    ),
+    "outbox.mark_sent": ({"rows": MARKS, "owner": UUID(int=1)}, {"outbox": {"outbox_pkey"}}),
+    "sagas.due": ({"limit": 200}, {"sagas": {"sagas_by_deadline"}}),
+    "parked_messages.claim_due": ({"limit": 100}, {"parked_messages": {"parked_messages_by_retry"}}),
+    "orders.page_of_user": (
+        {"user_id": "user 7", "below": ORDER_IDS[100], "scan": 10_000, "statuses": ["PENDING"]},
+        {"orders": {"orders_by_user"}},
+    ),
+    "orders.get": (
+        {"order_ids": ORDER_IDS},
+        {"orders": {"orders_pkey"}, "order_items": {"order_items_pkey"}},
+    ),
+    "orders.lock": ({"order_ids": ORDER_IDS}, {"orders": {"orders_pkey"}}),
+    "orders.locked": ({"order_ids": ORDER_IDS}, {"orders": {"orders_pkey"}, "sagas": {"sagas_pkey"}}),
+    "orders.items": ({"order_ids": ORDER_IDS}, {"order_items": {"order_items_pkey"}}),
+}
