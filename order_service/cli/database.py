@@ -1,7 +1,6 @@
 """What the operator's commands do in the database that DATABASE_URL names."""
 
 import asyncio
-import logging
 import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -21,8 +20,6 @@ def in_database(work: Callable[[Database], Awaitable[T]]) -> T:
 
 async def with_database(settings: config.Settings, work: Callable[[Database], Awaitable[T]]) -> T:
     """The same within a running loop."""
-    # The drivers' own warnings: what they are about is told as an error.
-    logging.getLogger().addHandler(logging.NullHandler())
     await migrations.check(settings.database_url, bootstrap.known_migrations())
     async with bootstrap.database_of(settings, "command") as database:
         return await work(database)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from order_service.cli.exits import FAILED, OK, UNAVAILABLE, fail, told
-from order_service.cli.output import print_json
+from order_service.cli.output import note, print_json
 
 if TYPE_CHECKING:
     from order_service.demo.report import Report
@@ -62,6 +62,7 @@ def demo(orders: int | None, seed: int, keep_running: bool, folder: Path, as_jso
     except ServerUnavailable as error:
         fail(str(error), UNAVAILABLE)
     except KeyboardInterrupt:
+        note("everything has stopped")
         sys.exit(OK if keep_running and asked.by is signal.SIGINT else _BY_SIGNAL + asked.by)
     sys.exit(OK if kept else FAILED)
 

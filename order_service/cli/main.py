@@ -1,5 +1,6 @@
 """The command line's root: everything that can be typed after `order-service`."""
 
+import logging
 from importlib.metadata import version
 
 import click
@@ -22,6 +23,8 @@ server cannot be reached; 130 Ctrl-C."""
 @click.version_option(version("order-service"))
 def main() -> None:
     """An order service: gRPC in, a saga over RabbitMQ, one outcome for each order."""
+    # What libraries warn of is told as an error, in a line. The processes log it: see `telemetry.logs`.
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 def _add_exit_codes(command: click.Command) -> None:

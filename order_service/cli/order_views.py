@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+import click
+
 from order_service.cli.output import print_fields, print_table, when
 from order_service.domain.order import Item, Order
 from order_service.storage.events import RecordedEvent
@@ -91,6 +93,7 @@ def print_order(order: Order) -> None:
             ("updated", when(order.updated_at)),
         ]
     )
+    click.echo()
     rows = ((item.product_id, str(item.quantity), str(item.unit_price)) for item in order.items)
     print_table(("PRODUCT", "QUANTITY", "PRICE OF ONE"), rows)
 

@@ -94,6 +94,7 @@ def show(order_id: UUID, as_json: bool) -> None:
         print_json({**order_json(order), "events": [event_json(event) for event in events]})
         return
     print_order(order)
+    click.echo()
     print_events(events)
 
 

@@ -29,7 +29,7 @@ Try, in another terminal:
   export RABBITMQ_URL={needs.rabbitmq_url}
   {place} in-stock-tea:2:19.99
   {place} out-of-stock-tea:1:19.99
-  {place} never-answered-tea:1:19.99    (cancelled after {needs.stock_timeout})
+  {place} never-answered-tea:1:19.99  # cancelled after {needs.stock_timeout}
   {place} answered-late-tea:1:19.99 --no-wait
   {command} orders list
   {command} parked list

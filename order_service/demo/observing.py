@@ -37,6 +37,12 @@ class Witnesses:
     recorder: Recorder
     counting: Counting
 
+    def check(self) -> None:
+        """Raises DemoFailed if one of them cannot be asked any more."""
+        self.processes.check()
+        if self.recorder.is_cut_off:
+            raise DemoFailed("the recorder has lost its connection to RabbitMQ")
+
     async def standing(self) -> Standing:
         """How far it has come."""
         return Standing(len(self.placed.acknowledged), await self.counting.statuses(), self.recorder.ids.total())
@@ -52,8 +58,8 @@ class Witnesses:
 async def observe(
     needs: Needs, processes: Processes, scenario: Scenario, patience: float, show: Callable[[Standing], None]
 ) -> tuple[Figures, float]:
-    """The figures once nothing is wrong any more, or `patience` seconds after the last order was placed; and how many
-    seconds it took. Raises DemoFailed."""
+    """The figures once nothing is wrong any more, or after `patience` seconds; and how many seconds it took. Raises
+    DemoFailed."""
     started, placed = time.monotonic(), Placed()
     async with recording(needs.rabbitmq_url, scenario.run_id) as (recorder, channel), _connected(needs) as connection:
         counting = Counting(connection, scenario.users, scenario.poison)
@@ -61,22 +67,22 @@ async def observe(
         target = f"{LOOPBACK}:{processes.grpc_port}"
         work = asyncio.gather(place_all(target, scenario, placed), send_poison(channel, scenario.poison))
         try:
-            return await _until_quiet(witnesses, work, patience, show), time.monotonic() - started
+            figures = await _until_quiet(witnesses, work, started + patience, show)
+            return figures, time.monotonic() - started
         finally:
             work.cancel()
 
 
 async def _until_quiet(
-    witnesses: Witnesses, work: "asyncio.Future[Any]", patience: float, show: Callable[[Standing], None]
+    witnesses: Witnesses, work: "asyncio.Future[Any]", ends: float, show: Callable[[Standing], None]
 ) -> Figures:
-    quiet, ends = 0, float("inf")
+    quiet = 0
     while True:
-        witnesses.processes.check()
+        witnesses.check()
         standing = await witnesses.standing()
         show(standing)
         if work.done():
             work.result()
-            ends = min(ends, time.monotonic() + patience)
         late = time.monotonic() > ends
         if late or (work.done() and standing.settled >= standing.acknowledged):
             figures = await witnesses.figures()

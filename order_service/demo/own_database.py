@@ -1,7 +1,7 @@
 """A database of a run's own, on the server that DATABASE_URL names."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -9,7 +9,9 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import make_conninfo
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composed, Identifier
+
+from order_service.demo.failure import DemoFailed
 
 _PREFIX: Final = "order_service_demo_"
 _LEFT_AFTER: Final = timedelta(hours=1)
@@ -27,29 +29,41 @@ def run_id(now: datetime, salt: str) -> str:
 
 @contextmanager
 def database_of_its_own(given_url: str, run: str, now: datetime, say: Callable[[str], None]) -> Iterator[str]:
-    """The URL of a fresh database, removed at the end; the given URL if its role may not create databases.
+    """The URL of a fresh database, removed at the end; the given URL if its role may not create databases. Raises
+    DemoFailed.
 
     Databases that killed runs left behind are removed: those that are not in use and were made long ago, by their name.
     """
-    name = Identifier(f"{_PREFIX}{run}")
-    with psycopg.connect(given_url, autocommit=True) as connection:
+    name = f"{_PREFIX}{run}"
+    try:
+        _run(given_url, SQL("create database {}").format(Identifier(name)))
+        _remove_left_behind(given_url, before=f"{_PREFIX}{run_id(now - _LEFT_AFTER, '')}")
+    except errors.InsufficientPrivilege:
+        say("DATABASE_URL may not create databases: its own is used, and only this run's orders are counted")
+        yield given_url
+        return
+    except psycopg.Error as error:
+        raise DemoFailed(f"DATABASE_URL: {str(error).splitlines()[0]}") from error
+    say(f"this run has a database of its own, {name}, which is removed at the end")
+    try:
+        yield _with_database(given_url, name)
+    finally:
         try:
-            connection.execute(SQL("create database {}").format(name))
-        except errors.InsufficientPrivilege:
-            say("DATABASE_URL may not create databases: its own is used, and only this run's orders are counted")
-            yield given_url
-            return
-        say(f"this run has a database of its own, {_PREFIX}{run}, which is removed at the end")
-        try:
-            _remove_left_behind(connection, run_id(now - _LEFT_AFTER, ""))
-            yield _with_database(given_url, f"{_PREFIX}{run}")
-        finally:
-            connection.execute(SQL("drop database {} with (force)").format(name))
+            _run(given_url, SQL("drop database {} with (force)").format(Identifier(name)))
+        except psycopg.Error as error:
+            say(f"{name} could not be removed: {str(error).splitlines()[0]}")
 
 
-def _remove_left_behind(connection: "psycopg.Connection[tuple[str]]", before: str) -> None:
-    for (name,) in connection.execute(_LEFT_BEHIND, (_PREFIX, f"{_PREFIX}{before}")).fetchall():
-        connection.execute(SQL("drop database if exists {}").format(Identifier(name)))
+def _run(url: str, statement: Composed) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def _remove_left_behind(url: str, before: str) -> None:
+    """What is not ours to remove, or already gone, is left to others."""
+    with suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as connection:
+        for (name,) in connection.execute(_LEFT_BEHIND, (_PREFIX, before)).fetchall():
+            connection.execute(SQL("drop database if exists {}").format(Identifier(name)))
 
 
 def _with_database(url: str, name: str) -> str:

@@ -22,10 +22,11 @@ _TRY_SECONDS: Final = 0.1
 class Recorder:
     """What was heard of a run's orders: how often each message id, and the versions of each order as they came."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, channel: AbstractChannel) -> None:
         self.ids: Counter[str] = Counter()
         self.versions: dict[str, list[int]] = {}
         self._users = f"demo-{run}-"
+        self._channel = channel
 
     async def hear(self, message: AbstractIncomingMessage) -> None:
         """Notes an event."""
@@ -36,6 +37,11 @@ class Recorder:
                 self.versions.setdefault(body["order_id"], []).append(body["version"])
             self.ids[message_id] += 1
         await message.ack()
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it hears nothing any more."""
+        return self._channel.is_closed
 
     @property
     def out_of_order(self) -> list[str]:
@@ -49,12 +55,12 @@ class Recorder:
 async def recording(rabbitmq_url: str, run: str) -> AsyncIterator[tuple[Recorder, AbstractChannel]]:
     """Records within the block, on a durable queue, which is removed at the end; and the channel, for what else a peer
     may do. Raises DemoFailed."""
-    recorder = Recorder(run)
     try:
         connection = await aio_pika.connect(rabbitmq_url.split(",")[0].strip(), timeout=10)
     except (OSError, aio_pika.exceptions.AMQPError) as error:
         raise DemoFailed(f"RabbitMQ does not let the recorder in ({type(error).__name__})") from error
     async with connection, connection.channel() as channel:
+        recorder = Recorder(run, channel)
         await channel.set_qos(prefetch_count=500)
         events = await channel.declare_exchange("order.events", "topic", durable=True)
         queue = await channel.declare_queue(
@@ -72,5 +78,7 @@ async def recording(rabbitmq_url: str, run: str) -> AsyncIterator[tuple[Recorder
 async def send_poison(channel: AbstractChannel, body: bytes) -> None:
     """Publishes bytes where the order service expects StockUpdateResults, again until there is a queue for them."""
     results = await channel.declare_exchange("stock_update_exchange", "fanout", durable=True)
-    while not isinstance(await results.publish(aio_pika.Message(body, delivery_mode=2), ""), Basic.Ack):
+    while True:
+        if isinstance(await results.publish(aio_pika.Message(body, delivery_mode=2), ""), Basic.Ack):
+            return
         await asyncio.sleep(_TRY_SECONDS)

@@ -70,25 +70,25 @@ class Report:
 
 
 def _rows(figures: Figures) -> Iterator[tuple[str, str, str]]:
-    yield "orders acknowledged", f"{figures.orders:,}", "the answers of CreateOrder"
-    yield from _counts("  ", figures.by_outcome, "the database")
-    yield from _counts("    ", figures.by_reason, "the database")
-    yield "events published", f"{figures.events_published:,}", "a queue bound to order.events with #"
+    yield "orders acknowledged", f"{figures.orders:,}", "answers of CreateOrder"
+    yield from _counts("  ", figures.by_outcome)
+    yield from _counts("    ", figures.by_reason)
+    yield "events published", f"{figures.events_published:,}", "a queue bound with #"
     yield "  distinct message ids", f"{figures.events_distinct:,}", "the same"
     yield "  in the history", f"{figures.events_in_history:,}", "the database"
-    yield "repeated replies ignored", f"{figures.duplicates_ignored:,}", "the worker's /metrics"
-    yield "late replies", f"{figures.late_replies:,}", "the worker's /metrics"
-    yield "stock releases requested", f"{figures.releases:,}", "the history"
+    yield "repeated replies ignored", f"{figures.duplicates_ignored:,}", "/metrics of the worker"
+    yield "late replies", f"{figures.late_replies:,}", "/metrics of the worker"
+    yield "stock releases requested", f"{figures.releases:,}", "the database"
     yield "compensations", f"{figures.compensations:,}", "/metrics of worker and api"
-    yield "messages parked", f"{figures.parked:,}", "the database (one was poison)"
-    yield "seconds to outcome: p50, p95, p99", _seconds_text(figures.seconds), "the database"
+    yield "messages parked (1 poison)", f"{figures.parked:,}", "the database"
+    yield "seconds p50, p95, p99", _seconds_text(figures.seconds), "the database"
     yield "  answered in time", _seconds_text(figures.seconds_answered_in_time), "the database"
-    yield "lost", f"{figures.lost:,}", "orders, events, and stock, each against its witness"
+    yield "lost", f"{figures.lost:,}", "all of these, compared"
 
 
-def _counts(indent: str, counts: Mapping[str, int], source: str) -> Iterator[tuple[str, str, str]]:
+def _counts(indent: str, counts: Mapping[str, int]) -> Iterator[tuple[str, str, str]]:
     for name, count in sorted(counts.items(), key=lambda item: -item[1]):
-        yield f"{indent}{name}", f"{count:,}", source
+        yield f"{indent}{name}", f"{count:,}", "the database"
 
 
 def _seconds_text(seconds: Percentiles | None) -> str:

@@ -28,8 +28,8 @@ from order_service.storage import migrations
 _STOCK_SECONDS: Final = 6
 _STOCK_SECONDS_BY_HAND: Final = 20
 _LATE_BY_SECONDS: Final = 2
-_PATIENCE_SECONDS: Final = 20.0
-_ORDERS_PER_SECOND: Final = 100
+_PATIENCE_SECONDS: Final = 30.0
+_SLOWEST_RATE: Final = 50
 _CHECK_SECONDS: Final = 0.2
 _SERVERS: Final = ("postgresql", "rabbitmq")
 
@@ -48,6 +48,11 @@ class Options:
         """How long an order waits for its stock: short, unless somebody tries things by hand."""
         return _STOCK_SECONDS_BY_HAND if self.keep_running else _STOCK_SECONDS
 
+    @property
+    def logs(self) -> Path:
+        """A folder for each of the two ways to run, so that they can go on side by side."""
+        return self.folder / ("up" if self.keep_running else "demo")
+
 
 def run(options: Options, environ: Mapping[str, str], display: Display, tell: Callable[[Report], None]) -> bool:
     """Whether every promise was kept; `tell` gets the report as soon as there is one. With `keep_running` it ends only
@@ -56,7 +61,7 @@ def run(options: Options, environ: Mapping[str, str], display: Display, tell: Ca
     run_name = run_id(now, secrets.token_hex(2))
     kept = True
     with ExitStack() as stack:
-        logs = stack.enter_context(_logs(options.folder / ("up" if options.keep_running else "demo")))
+        logs = stack.enter_context(_logs(options.logs))
         servers = stack.enter_context(
             private_servers(
                 options.folder / "servers", environ=environ, management=options.keep_running, say=display.say
@@ -66,7 +71,7 @@ def run(options: Options, environ: Mapping[str, str], display: Display, tell: Ca
         asyncio.run(migrations.migrate(database_url, bootstrap.known_migrations(), lambda name: None))
         needs = _needs(options, database_url, servers, logs)
         processes = stack.enter_context(started(needs))
-        display.say(f"api, worker and stock service are running; their logs are in {os.path.relpath(logs)}")
+        display.say(f"api, worker and stock service are running; their logs are in {options.logs}")
         if options.orders:
             report = _report(options, run_name, needs, processes, servers, display)
             kept = not report.problems
@@ -92,7 +97,8 @@ def _report(
     options: Options, run_name: str, needs: Needs, processes: Processes, servers: Servers, display: Display
 ) -> Report:
     scenario = plan(run_name, options.orders, options.seed)
-    patience = options.stock_seconds + _LATE_BY_SECONDS + _PATIENCE_SECONDS + options.orders / _ORDERS_PER_SECOND
+    patience = options.stock_seconds + _LATE_BY_SECONDS + _PATIENCE_SECONDS + options.orders / _SLOWEST_RATE
+    display.say(scenario.told)
     with display.running(options.orders) as show:
         figures, seconds = asyncio.run(observe(needs, processes, scenario, patience, show))
     names = [f"{name} (private)" if name in servers.private else f"{name} (given)" for name in _SERVERS]

@@ -1,8 +1,7 @@
 """What a demo asks of the service, order by order, and what has to become of each. The same seed, the same orders."""
 
 import random
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -90,6 +89,12 @@ class Scenario:
         """A message that is no StockUpdateResult, to be parked with its bytes."""
         return f"no JSON, run {self.run_id}: \xff{{".encode("latin-1")
 
+    @property
+    def told(self) -> str:
+        """What is going to be asked, in words."""
+        kinds = ", ".join(f"{self.count(kind)} {kind}" for kind in Kind)
+        return f"placing {len(self.orders)} orders: {kinds}; and one poison message"
+
     def count(self, kind: Kind) -> int:
         """How many orders are of a kind."""
         return sum(order.kind is kind for order in self.orders)
@@ -104,11 +109,6 @@ def plan(run_id: str, orders: int, seed: int) -> Scenario:
     return Scenario(
         run_id, seed, tuple(_order(run_id, place, kind, chance) for place, kind in enumerate(kinds[:orders]))
     )
-
-
-def expected_outcomes(orders: Iterable[PlannedOrder]) -> Counter[str]:
-    """How many orders have to come to each status."""
-    return Counter(ENDINGS[order.kind].status.value for order in orders)
 
 
 def _order(run_id: str, place: int, kind: Kind, chance: random.Random) -> PlannedOrder:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
+from tests.integration.load import Sent
 from tests.integration.platform import Platform
 
 Body = dict[str, Any]
@@ -148,6 +149,10 @@ class Recorder:
             for message in self.messages
         ]
         return [body for body in bodies if body["order_id"] == order_id]
+
+    def sent(self) -> Sent:
+        """All that came so far."""
+        return Sent(tuple(self.messages))
 
     def types_of(self, order_id: str) -> list[str]:
         """The types of one order's events, as they came."""

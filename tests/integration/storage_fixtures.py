@@ -62,7 +62,7 @@ def ask(
     traceparent: str = "",
 ) -> OrderToCreate:
     """An order to create, under ids of its own."""
-    total = Money("USD", sum(item.quantity * item.unit_price.minor for item in items))
+    total = Money(items[0].unit_price.currency, sum(item.quantity * item.unit_price.minor for item in items))
     new = NewOrder(user_id, tuple(items), total, request_id, fingerprint or f"{len(items)} items" if request_id else "")
     return OrderToCreate(new, uuid7(), uuid7(), datetime.now(UTC), traceparent)
 

@@ -13,9 +13,10 @@ class TcpProxy:
         self._target = (host, port)
         self._listener: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._requests = asyncio.Event()
+        self._answers = asyncio.Event()
         self.port = 0
+        self.accepted = 0
 
     @classmethod
     @asynccontextmanager
@@ -32,7 +33,7 @@ class TcpProxy:
 
     async def restore(self) -> None:
         """Lets connections through, from now on and on the same port."""
-        self._flowing.set()
+        self.thaw()
         self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._listener.sockets[0].getsockname()[1]
 
@@ -45,13 +46,21 @@ class TcpProxy:
             writer.transport.abort()
         await asyncio.sleep(0)
 
-    def freeze(self) -> None:
-        """Keeps connections, takes new ones, and lets nothing through any more."""
-        self._flowing.clear()
+    async def cut_and_restore(self) -> None:
+        """Ends every connection, once."""
+        await self.cut()
+        await self.restore()
+
+    def freeze(self, answers_only: bool = False) -> None:
+        """Keeps connections, takes new ones, and lets nothing through any more, or nothing of what the server says."""
+        self._answers.clear()
+        if not answers_only:
+            self._requests.clear()
 
     def thaw(self) -> None:
         """Lets everything through again, what has waited first."""
-        self._flowing.set()
+        self._requests.set()
+        self._answers.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -66,14 +75,17 @@ class TcpProxy:
         except OSError:
             writer.transport.abort()
             return
+        self.accepted += 1
         self._writers.add(to_writer)
-        await asyncio.gather(self._pass(reader, to_writer), self._pass(to_reader, writer))
+        await asyncio.gather(
+            self._pass(reader, to_writer, self._requests), self._pass(to_reader, writer, self._answers)
+        )
         self._writers.discard(to_writer)
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
-                await self._flowing.wait()
+                await flowing.wait()
                 writer.write(data)
                 await writer.drain()
         with suppress(OSError):

@@ -1,0 +1,148 @@
+"""Several workers at once: they share the outbox, take over from one another, and never reorder an order's events."""
+
+import asyncio
+import signal
+import time
+
+from order_service.pb import order_pb2
+from tests.integration.calls import an_order
+from tests.integration.load import Load, Sent
+from tests.integration.peers import Recorder, StockService, no_answer, success
+from tests.integration.platform import Platform, Running, gateway
+from tests.integration.tcp_proxy import TcpProxy
+from tests.waiting import eventually
+
+BUCKETS = 64
+
+
+async def test_workers_that_come_and_go_share_the_load_without_repeats(platform: Platform) -> None:
+    api, first = await platform.start_both()
+
+    async with StockService.running(platform, success), Recorder.running(platform) as recorder, gateway(api) as stub:
+        load = Load(stub, "ada")
+        async with load.placing():
+            second, third = platform.spawn("worker"), platform.spawn("worker")
+            for worker in (second, third):
+                await platform.wait_until_ready(worker)
+            await eventually(lambda: all(16 <= leased(worker) <= 32 for worker in (first, second, third)))
+            await eventually(lambda: len(recorder.messages) >= 300)
+            exit_codes = await asyncio.gather(*[asyncio.to_thread(worker.stop) for worker in (first, second)])
+            await eventually(lambda: leased(third) == BUCKETS)
+        events = await all_settled(recorder, load)
+
+    assert exit_codes == [0, 0]
+    assert events.repeats == 0
+
+
+async def test_a_worker_that_is_killed_is_taken_over_within_seconds(platform: Platform) -> None:
+    api, first = await platform.start_both()
+    await platform.start_worker()
+
+    async with StockService.running(platform, success), Recorder.running(platform) as recorder, gateway(api) as stub:
+        await eventually(lambda: leased(first) == BUCKETS / 2)
+        load = Load(stub, "ada")
+        async with load.placing():
+            await eventually(lambda: len(recorder.messages) >= 100)
+            first.kill()
+            killed_at = time.monotonic()
+        events = await all_settled(recorder, load)
+        seconds = time.monotonic() - killed_at
+
+    # The lease (1.4 s), one renewal of the other (0.35 s), and what had piled up.
+    assert seconds < 5
+    assert events.repeats <= 20
+
+
+async def test_a_worker_that_stood_still_loses_nothing_and_reorders_nothing(platform: Platform) -> None:
+    api, first = await platform.start_both()
+    second = await platform.start_worker()
+
+    async with StockService.running(platform, success), Recorder.running(platform) as recorder, gateway(api) as stub:
+        await eventually(lambda: leased(first) == leased(second) == BUCKETS / 2)
+        load = Load(stub, "ada")
+        async with load.placing():
+            await eventually(lambda: len(recorder.messages) >= 100)
+            first.process.send_signal(signal.SIGSTOP)
+            stopped_at, before = time.monotonic(), len(recorder.messages)
+            await eventually(lambda: leased(second) == BUCKETS and time.monotonic() - stopped_at > 4)
+            meanwhile = len(recorder.messages) - before
+            first.process.send_signal(signal.SIGCONT)
+            await eventually(lambda: leased(first) == BUCKETS / 2)
+        events = await all_settled(recorder, load)
+
+    assert meanwhile > 100
+    assert events.repeats <= 20
+    assert first.process.poll() is None
+
+
+async def test_a_worker_that_lost_its_lease_marks_nothing(platform: Platform) -> None:
+    """It stands still between the broker's confirm and its mark; another one sends the same event meanwhile."""
+    async with TcpProxy.to(platform.rabbitmq_url) as (proxy, url):
+        api = await platform.start_api()
+        slow = await platform.start_worker("--only", "relay", RABBITMQ_URL=url)
+        async with Recorder.running(platform) as recorder, gateway(api) as stub:
+            proxy.freeze(answers_only=True)
+            order_id = (await stub.CreateOrder(an_order())).order.id
+            await eventually(lambda: recorder.types_of(order_id) == ["order.created"])
+            slow.process.send_signal(signal.SIGSTOP)
+            other = await platform.start_worker("--only", "relay")
+            await eventually(lambda: recorder.types_of(order_id) == ["order.created"] * 2)
+            await eventually(lambda: nothing_waits(platform))
+            await stub.CancelOrder(order_pb2.CancelOrderRequest(order_id=order_id, user_id="ada"))
+            proxy.thaw()
+            slow.process.send_signal(signal.SIGCONT)
+            fenced = await eventually(lambda: slow.log_lines("relay.fenced"))
+            await eventually(lambda: len(recorder.types_of(order_id)) == 3)
+            await eventually(lambda: leased(slow) == leased(other) == BUCKETS / 2)
+
+    events = recorder.of_order(order_id)
+    assert [event["type"] for event in events] == ["order.created", "order.created", "order.cancelled"]
+    assert events[0]["message_id"] == events[1]["message_id"]
+    assert [(line["confirmed"], line["marked"]) for line in fenced] == [(1, 0)]
+
+
+async def test_roles_can_be_split_among_workers(platform: Platform) -> None:
+    api = platform.spawn("api")
+    workers = [platform.spawn("worker", "--only", role) for role in ("relay", "consumer", "timers")]
+    for process in (api, *workers):
+        await platform.wait_until_ready(process)
+
+    async with StockService.running(platform, success), Recorder.running(platform) as recorder, gateway(api) as stub:
+        order_id = (await stub.CreateOrder(an_order())).order.id
+        await eventually(lambda: recorder.types_of(order_id) == ["order.created", "order.confirmed"])
+
+    assert [leased(worker) for worker in workers] == [BUCKETS, 0, 0]
+
+
+async def test_two_workers_let_a_deadline_pass_once(platform: Platform) -> None:
+    api, _ = await platform.start_both(SAGA_STOCK_TIMEOUT="1s")
+    await platform.start_worker(SAGA_STOCK_TIMEOUT="1s")
+
+    async with StockService.running(platform, no_answer), Recorder.running(platform) as recorder, gateway(api) as stub:
+        load = Load(stub, "ada", per_second=1_000)
+        await load.place(200)
+        events = await all_settled(recorder, load, "order.cancelled")
+
+    assert {len(history) for history in events.histories().values()} == {2}
+    assert events.repeats == 0
+
+
+async def all_settled(recorder: Recorder, load: Load, outcome: str = "order.confirmed") -> Sent:
+    """All events, once every order that was acknowledged has its outcome; in version order."""
+    await eventually(lambda: len(recorder.sent().histories()) == len(load.acknowledged))
+    await eventually(lambda: recorder.sent().are_settled())
+    events = recorder.sent()
+    events.assert_in_version_order()
+    assert events.histories().keys() == set(load.acknowledged.values())
+    assert events.outcomes() == {outcome: len(load.acknowledged)}
+    return events
+
+
+def leased(worker: Running) -> float:
+    """How many buckets a worker believes to be its own."""
+    return worker.metric("order_service_relay_leased_buckets")
+
+
+async def nothing_waits(platform: Platform) -> bool:
+    """Whether the outbox is empty."""
+    return not await platform.query("select 1 from order_service.outbox limit 1")
