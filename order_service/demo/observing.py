@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
+from aio_pika.abc import AbstractChannel
 
 from order_service.demo.books import held
 from order_service.demo.checks import problems
@@ -29,18 +30,19 @@ _QUIET_LOOKS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
-    """Who is asked about a run."""
+    """Who is asked about a run; the recorder hears through `channel`."""
 
     scenario: Scenario
     processes: Processes
     placed: Placed
     recorder: Recorder
+    channel: AbstractChannel
     counting: Counting
 
     def check(self) -> None:
         """Raises DemoFailed if one of them cannot be asked any more."""
         self.processes.check()
-        if self.recorder.is_cut_off:
+        if self.channel.is_closed:
             raise DemoFailed("the recorder has lost its connection to RabbitMQ")
 
     async def standing(self) -> Standing:
@@ -63,7 +65,7 @@ async def observe(
     started, placed = time.monotonic(), Placed()
     async with recording(needs.rabbitmq_url, scenario.run_id) as (recorder, channel), _connected(needs) as connection:
         counting = Counting(connection, scenario.users, scenario.poison)
-        witnesses = Witnesses(scenario, processes, placed, recorder, counting)
+        witnesses = Witnesses(scenario, processes, placed, recorder, channel, counting)
         target = f"{LOOPBACK}:{processes.grpc_port}"
         work = asyncio.gather(place_all(target, scenario, placed), send_poison(channel, scenario.poison))
         try:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from pamqp.commands import Basic
 
 from order_service.demo.failure import DemoFailed
@@ -17,16 +17,16 @@ _KEPT_MILLISECONDS: Final = 600_000
 """The broker removes the queue of a run that was killed after so long."""
 
 _TRY_SECONDS: Final = 0.1
+_CONNECT_SECONDS: Final = 10.0
 
 
 class Recorder:
     """What was heard of a run's orders: how often each message id, and the versions of each order as they came."""
 
-    def __init__(self, run: str, channel: AbstractChannel) -> None:
+    def __init__(self, run: str) -> None:
         self.ids: Counter[str] = Counter()
         self.versions: dict[str, list[int]] = {}
         self._users = f"demo-{run}-"
-        self._channel = channel
 
     async def hear(self, message: AbstractIncomingMessage) -> None:
         """Notes an event."""
@@ -37,11 +37,6 @@ class Recorder:
                 self.versions.setdefault(body["order_id"], []).append(body["version"])
             self.ids[message_id] += 1
         await message.ack()
-
-    @property
-    def is_cut_off(self) -> bool:
-        """Whether it hears nothing any more."""
-        return self._channel.is_closed
 
     @property
     def out_of_order(self) -> list[str]:
@@ -55,12 +50,9 @@ class Recorder:
 async def recording(rabbitmq_url: str, run: str) -> AsyncIterator[tuple[Recorder, AbstractChannel]]:
     """Records within the block, on a durable queue, which is removed at the end; and the channel, for what else a peer
     may do. Raises DemoFailed."""
-    try:
-        connection = await aio_pika.connect(rabbitmq_url.split(",")[0].strip(), timeout=10)
-    except (OSError, aio_pika.exceptions.AMQPError) as error:
-        raise DemoFailed(f"RabbitMQ does not let the recorder in ({type(error).__name__})") from error
+    connection = await _connect(rabbitmq_url)
     async with connection, connection.channel() as channel:
-        recorder = Recorder(run, channel)
+        recorder = Recorder(run)
         await channel.set_qos(prefetch_count=500)
         events = await channel.declare_exchange("order.events", "topic", durable=True)
         queue = await channel.declare_queue(
@@ -73,6 +65,17 @@ async def recording(rabbitmq_url: str, run: str) -> AsyncIterator[tuple[Recorder
         finally:
             await queue.cancel(consumer)
             await queue.delete(if_unused=False, if_empty=False)
+
+
+async def _connect(urls: str) -> AbstractConnection:
+    """To the first broker that lets us in; several URLs are parted by commas."""
+    failure: Exception | None = None
+    for url in urls.split(","):
+        try:
+            return await aio_pika.connect(url.strip(), timeout=_CONNECT_SECONDS)
+        except (OSError, aio_pika.exceptions.AMQPError) as error:
+            failure = error
+    raise DemoFailed(f"RabbitMQ does not let the recorder in ({type(failure).__name__})") from failure
 
 
 async def send_poison(channel: AbstractChannel, body: bytes) -> None:

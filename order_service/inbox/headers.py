@@ -1,23 +1,13 @@
-"""AMQP headers as what they mean to us, and as JSON for keeping."""
+"""AMQP headers as JSON, for keeping."""
 
 import base64
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-_TRACEPARENT: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _DEEPEST: Final = 8
 _LONGEST: Final = 4_096
-
-
-def traceparent_in(headers: Mapping[str, Any]) -> str:
-    """The W3C trace context that a message travels with, or empty if it has none that is well formed. Peers send it as
-    text or as bytes."""
-    value = headers.get("traceparent", "")
-    text = value.decode("ascii", errors="replace") if isinstance(value, bytes | bytearray) else str(value)
-    return text if _TRACEPARENT.fullmatch(text) else ""
 
 
 def json_headers(headers: Mapping[str, Any]) -> dict[str, Any]:

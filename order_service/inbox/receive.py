@@ -24,11 +24,9 @@ from order_service.telemetry.metrics import Metrics
 from order_service.telemetry.readiness import Readiness
 from order_service.use_cases.advance_sagas import SagaRules, count_advances
 from order_service.use_cases.apply_replies import Applied, Reply, ReplyOutcome, apply_replies
-from order_service.use_cases.retry_parked_replies import FIRST_RETRY_SECONDS, UNKNOWN_ORDER, UNREADABLE
+from order_service.use_cases.retry_parked_replies import FIRST_RETRY_SECONDS, REFUSED, UNKNOWN_ORDER, UNREADABLE
 
 log: Final = structlog.get_logger()
-
-REFUSED: Final = "REFUSED_BY_DATABASE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +60,7 @@ class Receiver:
         self._metrics = metrics
         self._readiness = readiness
         self._hint = hint
+        self._connected(False, "not connected yet")
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Consumes until `stopping` is set."""

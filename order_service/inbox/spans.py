@@ -7,7 +7,7 @@ from opentelemetry import trace
 
 from order_service.broker.consumer import Incoming
 from order_service.broker.topology import ReplyQueue
-from order_service.inbox.headers import traceparent_in
+from order_service.messages.incoming import traceparent_in
 from order_service.telemetry.traces import context_from_traceparent, is_sampled, traceparent_of
 
 

@@ -1,6 +1,8 @@
 """What is received: the replies of the stock service and of the payment service."""
 
-from typing import Final
+import re
+from collections.abc import Mapping
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -33,6 +35,7 @@ class StepResult(msgspec.Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(StepResult)
+_TRACEPARENT: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def decode_reply(step: StepName, body: bytes) -> tuple[UUID, ReplyReceived]:
@@ -44,6 +47,14 @@ def decode_reply(step: StepName, body: bytes) -> tuple[UUID, ReplyReceived]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableMessage(str(error)) from error
     return result.order_id, ReplyReceived(step, result.success, _printable(result.reason or ""))
+
+
+def traceparent_in(headers: Mapping[str, Any]) -> str:
+    """The W3C trace context that a message travels with, or empty if it has none that is well formed. Peers send it as
+    text or as bytes."""
+    value = headers.get("traceparent", "")
+    text = value.decode("ascii", errors="replace") if isinstance(value, bytes | bytearray) else str(value)
+    return text if _TRACEPARENT.fullmatch(text) else ""
 
 
 def _printable(text: str) -> str:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 from uuid import UUID
 
@@ -20,6 +20,7 @@ TTL_SECONDS: Final = 1.4
 """How long a lease holds without being renewed: a relay that died is taken over within this and one renewal."""
 
 RENEW_SECONDS: Final = 0.35
+_BETWEEN_WINDOWS_SECONDS: Final = 0.2
 
 log: Final = structlog.get_logger()
 
@@ -36,6 +37,13 @@ class Leases:
         self._clock = clock
         self._epochs: Mapping[int, int] = {}
         self._valid_until = 0.0
+        self._in_flight = asyncio.Lock()
+
+    @asynccontextmanager
+    async def window(self) -> AsyncIterator[Fence]:
+        """What may be sent now; none of it is given up to another relay before the block ends."""
+        async with self._in_flight:
+            yield self.fence()
 
     def fence(self) -> Fence:
         """What may be sent now: nothing once the leases have run out, whatever stopped them from being renewed."""
@@ -53,9 +61,18 @@ class Leases:
             await self.release()
 
     async def run_once(self) -> None:
-        """Renews, and takes or gives up buckets so that live relays have fair shares. Raises StorageUnavailable."""
-        asked_at = self._clock()
-        self._epochs = await self._database.run(self._keep)
+        """Renews, and takes or gives up buckets so that live relays have fair shares. Raises StorageUnavailable.
+
+        Gives up only between two windows: another relay would send again what is in flight."""
+        between_windows = await self._wait_for_window()
+        try:
+            asked_at = self._clock()
+            self._epochs = await self._database.run(
+                lambda work: work.relay_leases.keep(self.owner, TTL_SECONDS, let_go=between_windows)
+            )
+        finally:
+            if between_windows:
+                self._in_flight.release()
         self._valid_until = asked_at + TTL_SECONDS
         self._metrics.leased_buckets.set(len(self._epochs))
 
@@ -64,8 +81,13 @@ class Leases:
         self._epochs = {}
         await self._database.run(self._release)
 
-    async def _keep(self, unit_of_work: UnitOfWork) -> dict[int, int]:
-        return await unit_of_work.relay_leases.keep(self.owner, TTL_SECONDS)
+    async def _wait_for_window(self) -> bool:
+        """Whether what was in flight has been marked soon enough to renew in time; then no new window begins."""
+        try:
+            async with asyncio.timeout(_BETWEEN_WINDOWS_SECONDS):
+                return await self._in_flight.acquire()
+        except TimeoutError:
+            return False
 
     async def _release(self, unit_of_work: UnitOfWork) -> None:
         await unit_of_work.relay_leases.release(self.owner)

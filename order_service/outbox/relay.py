@@ -68,6 +68,7 @@ class Relay:
         self._readiness = readiness
         self._hint = hint
         self._scan = Scan()
+        self._connected(False, "not connected yet")
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Relays until `stopping` is set; the leases are kept until what is in flight is marked, then let go."""
@@ -106,7 +107,10 @@ class Relay:
 
     async def run_once(self, channel: Channel) -> int:
         """Publishes one window; returns how many events it held. Raises BrokerUnavailable, StorageUnavailable."""
-        fence = self._leases.fence()
+        async with self._leases.window() as fence:
+            return await self._send_window(channel, fence)
+
+    async def _send_window(self, channel: Channel, fence: Fence) -> int:
         window = await self._fetch(fence)
         if not window or not self._leases.fence().epochs:
             return 0

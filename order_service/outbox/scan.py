@@ -16,21 +16,25 @@ _RESCAN_SECONDS: Final = 1.0
 
 class Scan:
     """Spares walking over deleted rows that are not vacuumed yet: without it a long transaction elsewhere in the
-    database would make each look at a busy outbox slower than the one before."""
+    database would make each look at a busy outbox slower than the one before. And gives buckets turns: when more is due
+    than a window holds, the next one begins with the bucket after that at which the last one ended."""
 
     def __init__(self) -> None:
         self._since: dict[int, datetime] = {}
         self._rescan_at = 0.0
+        self._last_bucket = -1
 
     def since(self, buckets: Iterable[int], clock: float) -> Mapping[int, datetime]:
-        """For each bucket the due time to look from. `clock` is monotonic, in seconds."""
+        """For each bucket, in the order of their turns, the due time to look from. `clock` is monotonic, in seconds."""
         if clock >= self._rescan_at:
             self._since.clear()
             self._rescan_at = clock + _RESCAN_SECONDS
-        return {bucket: self._since.get(bucket, _START) for bucket in buckets}
+        turns = sorted(buckets, key=lambda bucket: (bucket <= self._last_bucket, bucket))
+        return {bucket: self._since.get(bucket, _START) for bucket in turns}
 
     def saw(self, batch: Iterable[DueEvent]) -> None:
         """Notes how far a look came."""
         for due in batch:
             reached = due.due_at - _OVERLAP if due.due_at > _START + _OVERLAP else _START
             self._since[due.bucket] = max(self._since.get(due.bucket, _START), reached)
+            self._last_bucket = due.bucket

@@ -6,12 +6,15 @@ from typing import Final
 
 import structlog
 
+from order_service.domain.errors import StorageUnavailable
 from order_service.messages.incoming import STEP_OF
 from order_service.storage.database import Database
+from order_service.storage.parked_messages import Postponed, Retry
+from order_service.storage.unit_of_work import UnitOfWork
 from order_service.telemetry.metrics import Metrics
 from order_service.use_cases.advance_sagas import SagaRules, count_advances
 from order_service.use_cases.apply_replies import ReplyOutcome
-from order_service.use_cases.retry_parked_replies import Retried, retry_parked_replies
+from order_service.use_cases.retry_parked_replies import REFUSED, Retried, retry_parked_replies
 
 log: Final = structlog.get_logger()
 
@@ -32,14 +35,35 @@ class ParkedRetries:
 
     async def round(self) -> int:
         """Tries up to a batch of messages; returns how many had their effect. Raises StorageUnavailable."""
-        retried = await self._database.run(
-            lambda work: retry_parked_replies(work, _BATCH, self._retry_for, self._rules)
-        )
-        self._count(retried)
-        handled = sum(outcome is not ReplyOutcome.UNKNOWN for _, outcome in retried.outcomes)
+        handled = await self._try(_BATCH)
         if handled:
             self._hint.set()
         return handled
+
+    async def _try(self, limit: int) -> int:
+        """A batch that fails is tried again one by one; one that fails alone is left to an operator, lest it starve the
+        others."""
+        claimed: list[Retry] = []
+        try:
+            retried = await self._database.run(lambda work: self._retry(work, claimed, limit))
+        except StorageUnavailable:
+            raise
+        except Exception as error:
+            if not claimed:
+                raise
+            if limit > 1:
+                return sum([await self._try(1) for _ in claimed])
+            log.exception("parked.refused", parked_id=claimed[0].parked_id)
+            reason = f"{type(error).__name__}: {error}"[:500]
+            refused = Postponed(claimed[0].parked_id, None, REFUSED, reason)
+            await self._database.run(lambda work: work.parked.postpone([refused]))
+            retried = Retried((), (refused,), ())
+        self._count(retried)
+        return sum(outcome is not ReplyOutcome.UNKNOWN for _, outcome in retried.outcomes)
+
+    async def _retry(self, unit_of_work: UnitOfWork, claimed: list[Retry], limit: int) -> Retried:
+        claimed[:] = await unit_of_work.parked.claim_due(limit)
+        return await retry_parked_replies(unit_of_work, claimed, self._retry_for, self._rules)
 
     def _count(self, retried: Retried) -> None:
         for source, outcome in retried.outcomes:

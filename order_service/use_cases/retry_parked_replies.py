@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from order_service.messages.incoming import STEP_OF, UnreadableMessage, decode_reply
+from order_service.messages.incoming import STEP_OF, UnreadableMessage, decode_reply, traceparent_in
 from order_service.storage.parked_messages import Postponed, Retry
 from order_service.storage.unit_of_work import UnitOfWork
 from order_service.use_cases.advance_sagas import Advance, SagaRules
@@ -13,6 +13,7 @@ from order_service.use_cases.apply_replies import Reply, ReplyOutcome, apply_rep
 
 UNKNOWN_ORDER: Final = "UNKNOWN_ORDER"
 UNREADABLE: Final = "UNREADABLE"
+REFUSED: Final = "REFUSED_BY_DATABASE"
 FIRST_RETRY_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 60.0
 
@@ -33,10 +34,9 @@ def retry_delay(attempts: int) -> float:
 
 
 async def retry_parked_replies(
-    unit_of_work: UnitOfWork, limit: int, retry_for_seconds: float, rules: SagaRules
+    unit_of_work: UnitOfWork, due: Sequence[Retry], retry_for_seconds: float, rules: SagaRules
 ) -> Retried:
-    """Tries up to `limit` due messages; one whose order is unknown for `retry_for_seconds` is left to an operator."""
-    due = await unit_of_work.parked.claim_due(limit)
+    """Tries claimed messages; one whose order is unknown for `retry_for_seconds` is left to an operator."""
     readable, postponed = _decode(due)
     outcomes: list[tuple[str, ReplyOutcome]] = []
     advances: list[Advance] = []
@@ -67,8 +67,7 @@ def _decode(due: Sequence[Retry]) -> tuple[list[tuple[Retry, Reply]], list[Postp
         except UnreadableMessage as error:
             unreadable.append(Postponed(retry.parked_id, None, UNREADABLE, str(error)))
             continue
-        traceparent = str(retry.headers.get("traceparent", ""))
-        readable.append((retry, Reply(retry.message_key, order_id, received, traceparent)))
+        readable.append((retry, Reply(retry.message_key, order_id, received, traceparent_in(retry.headers))))
     return readable, unreadable
 
 

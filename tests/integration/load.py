@@ -12,10 +12,11 @@ from typing import Any
 import grpc
 from aio_pika.abc import AbstractIncomingMessage
 
-from order_service.pb import order_pb2
+from order_service.pb import order_pb2, order_pb2_grpc
 from tests.integration.calls import an_item, an_order
 
-_AT_ONCE = 8
+AT_ONCE = 8
+"""So many calls are under way at a time."""
 
 
 @dataclass(slots=True)
@@ -54,9 +55,9 @@ class Load:
             for number in numbers:
                 self._unanswered.add(number)
                 await self._ask(number)
-                await asyncio.sleep(_AT_ONCE / self.per_second)
+                await asyncio.sleep(AT_ONCE / self.per_second)
 
-        await asyncio.gather(*[one_after_another() for _ in range(_AT_ONCE)])
+        await asyncio.gather(*[one_after_another() for _ in range(AT_ONCE)])
 
     async def _ask(self, number: int) -> None:
         request_id = f"request-{number}"
@@ -72,6 +73,14 @@ class Load:
                 self.acknowledged[request_id] = answer.order.id
                 self._unanswered.discard(number)
                 return
+
+
+@asynccontextmanager
+async def patient_gateway(port: int) -> AsyncIterator[Any]:
+    """A stub for a server that comes and goes: tries to connect again soon, however often it fails."""
+    options = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 200))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        yield order_pb2_grpc.OrderServiceStub(channel)
 
 
 @dataclass(frozen=True, slots=True)

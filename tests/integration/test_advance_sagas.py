@@ -170,12 +170,13 @@ async def test_everything_at_once_leaves_each_order_with_one_outcome_and_no_gap(
         ]
     )
 
-    for history in (await histories(platform)).values():
-        assert history[0] == "created"
+    found = list((await histories(platform)).values())
+    assert len(found) == 60
+    for history in found:
         assert len(set(history)) == len(history)
-        assert history.count("cancelled") == 1
-        assert history.index("cancelled") > history.index("confirmed") if "confirmed" in history else True
-        assert ("stock_release_requested" in history) == ("success was received for stock" != "")
+        assert {"created", "cancelled", "stock_release_requested"} <= set(history)
+        assert "confirmed" not in history[history.index("cancelled") :]
+        assert ("payment_refund_requested" in history) >= ("confirmed" in history)
         assert ("payment_refund_requested" in history) <= ("payment_requested" in history)
 
 
@@ -230,7 +231,7 @@ async def test_replies_within_a_batch_are_applied_in_their_order_each_once(
     assert found[other] == ["created", "cancelled", "stock_release_requested"]
 
 
-async def test_the_same_message_on_two_queues_is_two_messages(database: Database) -> None:
+async def test_the_same_message_on_two_queues_is_two_messages(platform: Platform, database: Database) -> None:
     (order_id,) = await created(database, 1)
     same = reply(order_id)
     await apply(database, same)
@@ -238,8 +239,8 @@ async def test_the_same_message_on_two_queues_is_two_messages(database: Database
     applied = await apply(database, same, source=PAYMENT)
 
     assert applied.outcomes == (ReplyOutcome.DUPLICATE,)
-    async with database.read() as work:
-        assert await work.inbox.insert(PAYMENT, [same.message_key]) == set()
+    noted = await platform.query("select consumer, message_key from order_service.inbox order by consumer")
+    assert noted == [(PAYMENT, same.message_key), (STOCK, same.message_key)]
 
 
 async def test_a_reply_for_an_unknown_order_has_no_effect_and_is_not_noted(
@@ -389,9 +390,11 @@ async def test_staff_may_cancel_what_is_in_progress_or_suspended_and_its_stock_i
 @pytest.mark.parametrize("late", [True, False], ids=["late success", "cancelled after confirmation"])
 async def test_a_release_lists_what_to_put_back(platform: Platform, database: Database, late: bool) -> None:
     released, other = await created(database, 2)
-    order_of_steps = [lambda: cancel(database, released), lambda: apply(database, reply(released), reply(other))]
-    for step in order_of_steps if late else order_of_steps[::-1]:
-        await step()
+    if not late:
+        await apply(database, reply(released), reply(other))
+    await cancel(database, released)
+    if late:
+        await apply(database, reply(released), reply(other))
 
     ((payload,),) = await platform.query(
         "select payload from order_service.outbox where type = 'order.stock_release_requested'"

@@ -2,18 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
 import grpc
-import psycopg
 import pytest
 
 from order_service.pb import order_pb2
 from tests.integration.calls import Failure, all_of, an_item, an_order, failure_of
 from tests.integration.conftest import Shared
+from tests.integration.held_back import held_back
 from tests.integration.peers import Recorder
 from tests.integration.platform import Platform, gateway, http_status
 from tests.integration.tcp_proxy import TcpProxy
@@ -323,22 +322,6 @@ async def answer_or_failure(call: Awaitable[Any]) -> Any:
 
 async def _raising(error: Exception) -> None:
     raise error
-
-
-@asynccontextmanager
-async def held_back(platform: Platform) -> AsyncIterator[Callable[[int], Awaitable[bool]]]:
-    """Lets every transaction that stores an order wait within; gives a function that says whether so many do."""
-
-    async def waiting(count: int) -> bool:
-        rows = await platform.query(
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-        )
-        return rows == [(count,)]
-
-    async with await psycopg.AsyncConnection.connect(platform.database_url) as connection:
-        await connection.execute("lock table order_service.order_items in share row exclusive mode")
-        yield waiting
-        await connection.rollback()
 
 
 async def parts_of(platform: Platform, user: str) -> list[tuple[Any, ...]]:

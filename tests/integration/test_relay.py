@@ -1,17 +1,15 @@
 """The relay: what nobody takes, and a broker or a database that goes away in the middle."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
-import psycopg
 import pytest
 
 from order_service.pb import order_pb2
 from order_service.storage.database import Database
 from order_service.use_cases.handle_parked_messages import redrive_parked
 from tests.integration.calls import an_order
+from tests.integration.held_back import held_back
 from tests.integration.load import Load
 from tests.integration.peers import Recorder, StockService, success
 from tests.integration.platform import Platform, Running, gateway
@@ -143,9 +141,9 @@ async def test_what_was_published_is_not_published_again_while_it_cannot_be_mark
         api = await platform.start_api()
         worker = await platform.start_worker(DATABASE_URL=url, DATABASE_TIMEOUT="1s")
         async with Recorder.running(platform) as recorder, gateway(api) as stub:
-            async with marks_held_back(platform) as waiting:
+            async with held_back(platform, "event_confirmations") as waiting:
                 created = [(await stub.CreateOrder(an_order())).order.id for _ in range(20)]
-                await eventually(waiting)
+                await eventually(lambda: waiting(1))
                 await proxy.cut()
                 await eventually(lambda: worker.log_lines("relay.not_marked"))
             await proxy.restore()
@@ -213,19 +211,3 @@ async def redrive(platform: Platform, parked_id: int) -> None:
     await database.open()
     await database.run(lambda work: redrive_parked(work, parked_id))
     await database.close()
-
-
-@asynccontextmanager
-async def marks_held_back(platform: Platform) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
-    """Lets every transaction that marks an event as sent wait within; gives a function that says whether one does."""
-
-    async def waiting() -> bool:
-        rows = await platform.query(
-            "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-        )
-        return bool(rows)
-
-    async with await psycopg.AsyncConnection.connect(platform.database_url) as connection:
-        await connection.execute("lock table order_service.event_confirmations in access exclusive mode")
-        yield waiting
-        await connection.rollback()

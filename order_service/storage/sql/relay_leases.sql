@@ -6,18 +6,19 @@ values (%(owner)s, now() + %(ttl_seconds)s * interval '1 second')
 on conflict (owner) do update set expires_at = excluded.expires_at
 
 -- name: renew
--- Extends this relay's leases, but for those above its fair share, which it lets go. One that ran out and that nobody
--- took is still its own, under the same epoch: what it published before PostgreSQL went away it can mark afterwards.
+-- Extends this relay's leases, but for those above its fair share, which it lets go if it may. One that ran out and
+-- that nobody took is still its own, under the same epoch: what it published before PostgreSQL went away it can mark
+-- afterwards.
 with share as (
     select ceil(64.0 / count(*))::integer as fair from order_service.relays where expires_at >= now()
 ), mine as (
-    select l.bucket, row_number() over (order by l.bucket) as place
-    from order_service.relay_leases l where l.owner = %(owner)s
+    select l.bucket, not %(let_go)s or row_number() over (order by l.bucket) <= s.fair as kept
+    from order_service.relay_leases l, share s where l.owner = %(owner)s
 )
 update order_service.relay_leases l
-set expires_at = case when m.place <= s.fair then now() + %(ttl_seconds)s * interval '1 second' else '-infinity' end,
-    owner = case when m.place <= s.fair then l.owner end
-from mine m, share s
+set expires_at = case when m.kept then now() + %(ttl_seconds)s * interval '1 second' else '-infinity' end,
+    owner = case when m.kept then l.owner end
+from mine m
 where l.bucket = m.bucket and l.owner = %(owner)s
 
 -- name: take

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from order_service.inbox.headers import json_headers, traceparent_in
+from order_service.inbox.headers import json_headers
+from order_service.messages.incoming import traceparent_in
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

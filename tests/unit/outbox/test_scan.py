@@ -80,3 +80,24 @@ def test_a_due_time_at_the_beginning_of_time_does_not_overflow() -> None:
     scan.saw([due(3, START)])
 
     assert scan.since([3], 10.5) == {3: START}
+
+
+def test_a_look_begins_with_the_bucket_after_that_at_which_the_last_one_ended() -> None:
+    scan = Scan()
+    first = list(scan.since([3, 5, 9], 10.0))
+
+    scan.saw([due(3, NOON), due(5, NOON)])
+    second = list(scan.since([9, 5, 3], 10.5))
+    scan.saw([due(9, NOON), due(3, NOON)])
+    third = list(scan.since([3, 5, 9], 11.5))
+
+    assert (first, second, third) == ([3, 5, 9], [9, 3, 5], [5, 9, 3])
+
+
+def test_a_look_that_finds_nothing_takes_no_turn() -> None:
+    scan = Scan()
+    scan.saw([due(3, NOON)])
+
+    scan.saw([])
+
+    assert list(scan.since([3, 5, 9], 10.0)) == [5, 9, 3]

@@ -1,0 +1,28 @@
+"""Makes transactions wait, so that a test can look at what happens meanwhile."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from tests.integration.platform import Platform
+
+Waiting = Callable[[int], Awaitable[bool]]
+
+
+@asynccontextmanager
+async def held_back(platform: Platform, table: str = "order_items") -> AsyncIterator[Waiting]:
+    """Lets every transaction that writes to a table wait within; gives a function that says whether so many do."""
+
+    async def waiting(count: int) -> bool:
+        rows = await platform.query(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        return rows == [(count,)]
+
+    async with await psycopg.AsyncConnection.connect(platform.database_url) as connection:
+        lock = SQL("lock table order_service.{} in share row exclusive mode").format(Identifier(table))
+        await connection.execute(lock)
+        yield waiting
+        await connection.rollback()
