@@ -22,6 +22,13 @@ log: Final = structlog.get_logger()
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+@dataclass(slots=True)
+class UnderWay:
+    """How many calls are being handled."""
+
+    calls: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """One RPC method and its metrics."""
@@ -31,6 +38,7 @@ class Method:
     handled: Counter
     seconds: Histogram
     labels: tuple[str, str, str]
+    under_way: UnderWay
 
 
 class RpcInterceptor(ServerInterceptor):
@@ -39,6 +47,12 @@ class RpcInterceptor(ServerInterceptor):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._wrapped: dict[str, Any] = {}
+        self._under_way = UnderWay()
+
+    @property
+    def calls_under_way(self) -> int:
+        """How many calls of the service itself are being handled: those that watch its health do not count."""
+        return self._under_way.calls
 
     async def intercept_service(
         self,
@@ -82,6 +96,7 @@ class RpcInterceptor(ServerInterceptor):
             handled=self._metrics.rpc_handled,
             seconds=self._metrics.rpc_seconds.labels(*labels),
             labels=labels,
+            under_way=UnderWay() if service.startswith("grpc.") else self._under_way,
         )
 
 
@@ -89,8 +104,7 @@ def _observed(
     behaviour: Callable[[Any, Context], Awaitable[Any]], method: Method
 ) -> Callable[[Any, Context], Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
-        started = time.perf_counter()
-        method.started.inc()
+        started = _started(method)
         code = grpc.StatusCode.OK
         try:
             return await behaviour(_raised_if_error(request), context)
@@ -107,8 +121,7 @@ def _observed_stream(
     behaviour: Callable[[Any, Context], AsyncIterator[Any]], method: Method
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-        started = time.perf_counter()
-        method.started.inc()
+        started = _started(method)
         code = grpc.StatusCode.OK
         try:
             async for response in behaviour(_raised_if_error(request), context):
@@ -162,8 +175,15 @@ async def _answer(error: BaseException, context: Context, method: Method) -> Non
     )
 
 
+def _started(method: Method) -> float:
+    method.started.inc()
+    method.under_way.calls += 1
+    return time.perf_counter()
+
+
 def _finished(method: Method, code: grpc.StatusCode, started: float) -> None:
     seconds = time.perf_counter() - started
+    method.under_way.calls -= 1
     method.handled.labels(*method.labels, code.name).inc()
     method.seconds.observe(seconds)
     log.info("rpc.handled", method=method.name, code=code.name, seconds=round(seconds, 6))

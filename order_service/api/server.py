@@ -1,5 +1,6 @@
 """The gRPC server: the service, health checking and, where enabled, reflection."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +18,9 @@ from order_service.pb import order_pb2, order_pb2_grpc
 from order_service.telemetry.metrics import Metrics
 
 SERVICE: Final = order_pb2.DESCRIPTOR.services_by_name["OrderService"].full_name
+
+_QUIET_SECONDS: Final = 1.0
+"""For so long after its last call a server that stops waits for answers to be on their way."""
 
 _OPTIONS: Final = (
     # Without it a second server would bind the same port in silence and take half of the calls.
@@ -47,7 +51,8 @@ class Server:
     def __init__(self, servicer: OrderServicer, metrics: Metrics) -> None:
         # A span for each health check would be noise, and the library's interceptor breaks Watch.
         traces = aio_server_interceptor(filter_=filters.negate(filters.health_check()))
-        self._server = grpc.aio.server(interceptors=[traces, RpcInterceptor(metrics)], options=_OPTIONS)
+        self._rpcs = RpcInterceptor(metrics)
+        self._server = grpc.aio.server(interceptors=[traces, self._rpcs], options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         order_pb2_grpc.add_OrderServiceServicer_to_server(servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -75,7 +80,13 @@ class Server:
     async def stop(self, grace: timedelta) -> None:
         """Takes no more calls, and lets those under way finish within `grace`."""
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace.total_seconds())
+        stopping = asyncio.create_task(self._server.stop(grace.total_seconds()))
+        # gRPC also waits for those who watch the health, and for a call that came just before it began to stop and that
+        # it has lost: no handler has seen it, and its caller waits for nothing.
+        while not (await asyncio.wait({stopping}, timeout=_QUIET_SECONDS))[0]:
+            if not self._rpcs.calls_under_way:
+                await self._server.stop(None)
+        await stopping
 
 
 def _services() -> Sequence[str]:

@@ -61,22 +61,18 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
 
 def print_orders(orders: Iterable[Order]) -> None:
     """A line for each."""
-    columns = ("ORDER", "USER", "STATUS", "TOTAL", "ITEMS", "CREATED", "REASON")
-    print_table(
-        columns,
+    rows = (
         (
-            (
-                str(order.order_id),
-                order.user_id,
-                order.status,
-                str(order.total),
-                str(len(order.items)),
-                when(order.created_at),
-                order.reason.code if order.reason else "",
-            )
-            for order in orders
-        ),
+            str(order.order_id),
+            order.status,
+            str(order.total),
+            when(order.created_at, "seconds"),
+            order.user_id,
+            order.reason.code if order.reason else "",
+        )
+        for order in orders
     )
+    print_table(("ORDER", "STATUS", "TOTAL", "CREATED", "USER", "REASON"), rows)
 
 
 def print_order(order: Order) -> None:
@@ -104,7 +100,7 @@ def print_events(events: Iterable[RecordedEvent]) -> None:
         (str(event.version), event.type, event.status, when(event.occurred_at), when(event.confirmed_at) or "not yet")
         for event in events
     )
-    print_table(("VERSION", "EVENT", "STATUS", "OCCURRED", "CONFIRMED BY THE BROKER"), rows)
+    print_table(("VERSION", "EVENT", "STATUS", "OCCURRED", "CONFIRMED"), rows)
 
 
 def print_explanation(explanation: Explanation) -> None:

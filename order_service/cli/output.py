@@ -1,8 +1,6 @@
 """What commands print: tables and fields for people, JSON for programs. Both go to standard output."""
 
 import json
-import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -13,8 +11,8 @@ import msgspec
 if TYPE_CHECKING:
     from rich.table import Table
 
-_UNFOLDED: Final = 1_000
-"""Columns to lay a table out in when nobody looks at it: then a row is a line, for `grep` and its like."""
+_UNFOLDED: Final = 10_000
+"""Columns that a table is laid out in: a row is a line, for people as for `grep` and its like."""
 
 _encoder = msgspec.json.Encoder(decimal_format="number", uuid_format="canonical")
 
@@ -25,12 +23,11 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table. The first column is never folded."""
+    """A table, each row on one line however narrow the terminal: put what matters most first."""
+    from rich.table import Table
     from rich.text import Text
 
-    table = _empty_table(show_header=True)
-    for place, column in enumerate(columns):
-        table.add_column(column, no_wrap=place == 0, overflow="fold")
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     _print(table)
@@ -38,14 +35,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def print_fields(pairs: Iterable[tuple[str, str]]) -> None:
     """Names and values, those without a value left out."""
+    from rich.table import Table
     from rich.text import Text
 
-    table = _empty_table(show_header=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
+    table = Table("", "", box=None, pad_edge=False, show_header=False)
     for name, value in pairs:
         if value:
-            table.add_row(name, Text(printable(value)))
+            table.add_row(Text(name, style="bold"), Text(printable(value)))
     _print(table)
 
 
@@ -54,9 +50,9 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
-def when(time: datetime | None) -> str:
-    """A time in UTC, to the millisecond (ISO 8601); empty for None."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if time else ""
+def when(time: datetime | None, timespec: str = "milliseconds") -> str:
+    """A time in UTC (ISO 8601); empty for None."""
+    return time.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z") if time else ""
 
 
 def printable(text: str) -> str:
@@ -68,25 +64,11 @@ def printable(text: str) -> str:
     )
 
 
-def _empty_table(show_header: bool) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    return Table(
-        box=box.SIMPLE_HEAD if _on_terminal() else None, show_header=show_header, show_edge=False, pad_edge=False
-    )
-
-
 def _print(table: "Table") -> None:
     from rich.console import Console
 
-    width = shutil.get_terminal_size().columns if _on_terminal() else _UNFOLDED
-    console = Console(width=width)
+    console = Console(width=_UNFOLDED)
     with console.capture() as captured:
         console.print(table)
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
-
-
-def _on_terminal() -> bool:
-    return sys.stdout.isatty()

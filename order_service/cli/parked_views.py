@@ -46,14 +46,14 @@ def print_parked_list(messages: Iterable[ParkedMessage]) -> None:
             message.direction,
             message.source,
             message.reason_code,
-            str(message.order_id or ""),
-            when(message.first_seen_at),
+            when(message.first_seen_at, "seconds"),
+            when(message.retry_at, "seconds") or "an operator",
             str(message.attempts),
-            when(message.retry_at) or "an operator",
+            str(message.order_id or ""),
         )
         for message in messages
     )
-    print_table(("ID", "WAY", "SOURCE", "REASON", "ORDER", "FIRST SEEN", "ATTEMPTS", "WAITS FOR"), rows)
+    print_table(("ID", "WAY", "SOURCE", "REASON", "FIRST SEEN", "WAITS FOR", "ATTEMPTS", "ORDER"), rows)
 
 
 def print_parked(message: ParkedMessage) -> None:

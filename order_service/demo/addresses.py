@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from order_service.demo.processes import Needs, Processes
+from order_service.demo.processes import USUAL_PORTS, Needs, Processes
 from order_service.private_servers import Servers
 from order_service.private_servers.ports import LOOPBACK
 
@@ -13,7 +13,8 @@ def lines_to_try(needs: Needs, processes: Processes, servers: Servers) -> Iterat
     """The addresses, then commands to copy."""
     command = os.path.relpath(sys.argv[0])
     target = f"{LOOPBACK}:{processes.grpc_port}"
-    place = f"{command} place --target {target} --user ada --item"
+    elsewhere = "" if processes.grpc_port == USUAL_PORTS["grpc"] else f" --target {target}"
+    place = f"{command} place --user ada{elsewhere} --item"
     yield f"""
   gRPC         {target}
   api          http://{LOOPBACK}:{processes.api_metrics_port}/metrics

@@ -22,7 +22,8 @@ _DEATH_SIGNAL: Final = signal.SIGKILL
 """A worker may die at any instant, and then it is gone before its servers are."""
 
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LOG_LEVEL", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER_ARG")
-_USUAL_PORTS: Final = {"grpc": 50054, "api": 9004, "worker": 9005}
+USUAL_PORTS: Final = {"grpc": 50054, "api": 9004, "worker": 9005}
+"""Those that a person expects, for a platform that keeps running; others are used where they are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Processes:
 def started(needs: Needs) -> Iterator[Processes]:
     """Within the block they run and can serve. Raises DemoFailed, ServerUnavailable."""
     command = [str(Path(sys.executable).with_name("order-service"))]
-    ports = {name: _free(port) if needs.usual_ports else 0 for name, port in _USUAL_PORTS.items()}
+    ports = {name: _free(port) if needs.usual_ports else 0 for name, port in USUAL_PORTS.items()}
     stock = _program("stock", [sys.executable, "-m", "order_service.demo.stock_service"], needs, {})
     worker = _program("worker", [*command, "worker"], needs, {"METRICS_PORT": str(ports["worker"])})
     api_ports = {"GRPC_PORT": str(ports["grpc"]), "METRICS_PORT": str(ports["api"])}

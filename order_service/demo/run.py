@@ -117,7 +117,7 @@ def _keep_running(needs: Needs, processes: Processes, servers: Servers, display:
 def _database(servers: Servers, run_name: str, now: datetime, display: Display) -> Iterator[str]:
     """One that holds nothing but this run's orders, if that can be."""
     if "rabbitmq" not in servers.private:
-        display.say("RABBITMQ_URL is used as it is: if a product service listens there, it answers some of the orders")
+        display.say("RABBITMQ_URL is used as it is: what else takes orders or replies there leaves fewer for this run")
     if "postgresql" in servers.private:
         yield servers.database_url
         return

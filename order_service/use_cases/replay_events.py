@@ -13,7 +13,7 @@ from order_service.storage.events import ReplayRange, StoredEvent
 from order_service.storage.unit_of_work import UnitOfWork
 
 _PAGE: Final = 2_000
-_WINDOW: Final = 256
+_WINDOW: Final = 1_000
 
 
 async def count_events(unit_of_work: UnitOfWork, wanted: ReplayRange) -> Mapping[EventType, int]:

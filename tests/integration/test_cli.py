@@ -90,7 +90,7 @@ async def test_orders_are_listed_newest_first_by_user_and_status(shared_platform
     newest_first = [str(one.order_id) for one in reversed(asked)]
     assert [order["order_id"] for order in mine.json_lines] == newest_first
     assert mine.json_lines[-1]["reason_code"] == "STOCK_REFUSED"
-    assert [line.split()[:3] for line in pending.output.splitlines()[1:]] == [[newest_first[0], user, "PENDING"]]
+    assert [line.split()[:3] for line in pending.output.splitlines()[1:]] == [[newest_first[0], "PENDING", "43.48"]]
     assert (pending.code, pending.errors) == (0, "there may be more: these are the 1 newest (--limit)\n")
 
 

@@ -396,10 +396,10 @@ def test_everything_that_is_wrong_with_a_list_is_told_at_once() -> None:
 
 
 def test_a_page_token_leads_on_whatever_the_page_size_and_the_order_of_the_statuses() -> None:
-    first = orders_page(orders(statuses=[order_pb2.PENDING, order_pb2.CANCELLED]))
+    first = orders_page(orders(statuses=[order_pb2.CANCELLED, order_pb2.PENDING]))
 
     token = orders_token(first, ORDER_ID)
-    second = orders_page(orders(statuses=[order_pb2.CANCELLED, order_pb2.PENDING], page_size=7, page_token=token))
+    second = orders_page(orders(statuses=[order_pb2.PENDING, order_pb2.CANCELLED], page_size=7, page_token=token))
 
     assert second.below == ORDER_ID
     assert first.below > ORDER_ID

@@ -99,8 +99,9 @@ StepTaken = Callable[[Advance, Stimulus, str, SagaRules], tuple[Advance, Outcome
 
 
 def first_world(timeouts: Timeouts) -> World:
-    """The order just stored, and order.created with it."""
-    order = Order(ORDER_ID, "ada", Money("USD", 3998), OrderStatus.PENDING, 1, NOON, NOON)
+    """The order just stored, and order.created with it, by a clock that is ahead of PostgreSQL's."""
+    ahead = NOON + timedelta(seconds=5)
+    order = Order(ORDER_ID, "ada", Money("USD", 3998), OrderStatus.PENDING, 1, ahead, ahead)
     created = Emitted(EventType.ORDER_CREATED, order, "")
     return World(order, start(ORDER_ID, timeouts, NOON), (created,), frozenset(), NOON, ())
 
