@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractConnection
 
 from order_service.demo.books import held
 from order_service.demo.checks import problems
@@ -30,19 +30,19 @@ _QUIET_LOOKS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
-    """Who is asked about a run; the recorder hears through `channel`."""
+    """Who is asked about a run; the recorder hears through `connection`."""
 
     scenario: Scenario
     processes: Processes
     placed: Placed
     recorder: Recorder
-    channel: AbstractChannel
+    connection: AbstractConnection
     counting: Counting
 
     def check(self) -> None:
         """Raises DemoFailed if one of them cannot be asked any more."""
         self.processes.check()
-        if self.channel.is_closed:
+        if self.connection.is_closed:
             raise DemoFailed("the recorder has lost its connection to RabbitMQ")
 
     async def standing(self) -> Standing:
@@ -63,16 +63,17 @@ async def observe(
     """The figures once nothing is wrong any more, or after `patience` seconds; and how many seconds it took. Raises
     DemoFailed."""
     started, placed = time.monotonic(), Placed()
-    async with recording(needs.rabbitmq_url, scenario.run_id) as (recorder, channel), _connected(needs) as connection:
-        counting = Counting(connection, scenario.users, scenario.poison)
-        witnesses = Witnesses(scenario, processes, placed, recorder, channel, counting)
+    async with recording(needs.rabbitmq_url, scenario.run_id) as (recorder, heard_by), _connected(needs) as database:
+        counting = Counting(database, scenario.users, scenario.poison)
+        witnesses = Witnesses(scenario, processes, placed, recorder, heard_by, counting)
         target = f"{LOOPBACK}:{processes.grpc_port}"
-        work = asyncio.gather(place_all(target, scenario, placed), send_poison(channel, scenario.poison))
+        work = asyncio.gather(place_all(target, scenario, placed), send_poison(heard_by, scenario.poison))
         try:
             figures = await _until_quiet(witnesses, work, started + patience, show)
             return figures, time.monotonic() - started
         finally:
             work.cancel()
+            await asyncio.wait([work])
 
 
 async def _until_quiet(

@@ -4,13 +4,14 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from pamqp.commands import Basic
 
+from order_service.broker.connection import FAILURES
 from order_service.demo.failure import DemoFailed
 
 _KEPT_MILLISECONDS: Final = 600_000
@@ -18,6 +19,7 @@ _KEPT_MILLISECONDS: Final = 600_000
 
 _TRY_SECONDS: Final = 0.1
 _CONNECT_SECONDS: Final = 10.0
+_UNACKNOWLEDGED: Final = 500
 
 
 class Recorder:
@@ -47,13 +49,13 @@ class Recorder:
 
 
 @asynccontextmanager
-async def recording(rabbitmq_url: str, run: str) -> AsyncIterator[tuple[Recorder, AbstractChannel]]:
-    """Records within the block, on a durable queue, which is removed at the end; and the channel, for what else a peer
-    may do. Raises DemoFailed."""
+async def recording(rabbitmq_url: str, run: str) -> AsyncIterator[tuple[Recorder, AbstractConnection]]:
+    """Records within the block, on a durable queue, which is removed at the end; and the connection that it is heard
+    through. Raises DemoFailed."""
     connection = await _connect(rabbitmq_url)
     async with connection, connection.channel() as channel:
         recorder = Recorder(run)
-        await channel.set_qos(prefetch_count=500)
+        await channel.set_qos(prefetch_count=_UNACKNOWLEDGED)
         events = await channel.declare_exchange("order.events", "topic", durable=True)
         queue = await channel.declare_queue(
             f"order_service_demo_recorder_{run}", durable=True, arguments={"x-expires": _KEPT_MILLISECONDS}
@@ -61,10 +63,21 @@ async def recording(rabbitmq_url: str, run: str) -> AsyncIterator[tuple[Recorder
         await queue.bind(events, "#")
         consumer = await queue.consume(recorder.hear)
         try:
-            yield recorder, channel
+            yield recorder, connection
         finally:
-            await queue.cancel(consumer)
-            await queue.delete(if_unused=False, if_empty=False)
+            with suppress(*FAILURES):
+                await queue.cancel(consumer)
+                await queue.delete(if_unused=False, if_empty=False)
+
+
+async def send_poison(connection: AbstractConnection, body: bytes) -> None:
+    """Publishes bytes where the order service expects StockUpdateResults, again until there is a queue for them."""
+    async with connection.channel() as channel:
+        results = await channel.declare_exchange("stock_update_exchange", "fanout", durable=True)
+        while True:
+            if isinstance(await results.publish(aio_pika.Message(body, delivery_mode=2), ""), Basic.Ack):
+                return
+            await asyncio.sleep(_TRY_SECONDS)
 
 
 async def _connect(urls: str) -> AbstractConnection:
@@ -76,12 +89,3 @@ async def _connect(urls: str) -> AbstractConnection:
         except (OSError, aio_pika.exceptions.AMQPError) as error:
             failure = error
     raise DemoFailed(f"RabbitMQ does not let the recorder in ({type(failure).__name__})") from failure
-
-
-async def send_poison(channel: AbstractChannel, body: bytes) -> None:
-    """Publishes bytes where the order service expects StockUpdateResults, again until there is a queue for them."""
-    results = await channel.declare_exchange("stock_update_exchange", "fanout", durable=True)
-    while True:
-        if isinstance(await results.publish(aio_pika.Message(body, delivery_mode=2), ""), Basic.Ack):
-            return
-        await asyncio.sleep(_TRY_SECONDS)

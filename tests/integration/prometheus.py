@@ -49,10 +49,8 @@ class Prometheus:
 def prometheus(folder: Path, ports: Mapping[str, int]) -> Iterator[Prometheus]:
     """Scrapes the /metrics on each of these ports, under its name as the job."""
     configuration = folder / "prometheus.yml"
-    jobs = [
-        f"  - {{job_name: {name}, static_configs: [{{targets: ['{LOOPBACK}:{port}']}}]}}"
-        for name, port in ports.items()
-    ]
+    targets = {name: f"{LOOPBACK}:{port}" for name, port in ports.items()}
+    jobs = [f"  - {{job_name: {name}, static_configs: [{{targets: ['{at}']}}]}}" for name, at in targets.items()]
     configuration.write_text(_CONFIGURATION + "\n".join(jobs) + "\n")
     with reserved_ports(1) as (port,):
         command = (

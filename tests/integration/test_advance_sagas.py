@@ -192,6 +192,22 @@ async def test_two_consumers_of_the_same_replies_apply_each_once(platform: Platf
     assert await platform.query("select count(*) from order_service.inbox") == [(200,)]
 
 
+async def test_consumers_of_the_same_messages_never_wait_for_each_other_in_a_circle(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("order_service.storage.database.MAX_ATTEMPTS", 1)
+
+    for _ in range(3):
+        keys = [uuid7() for _ in range(3_000)]
+        noted = await asyncio.gather(
+            *[
+                database.run(lambda work, keys=keys: work.inbox.insert(STOCK, keys))  # type: ignore[misc]
+                for keys in (keys, keys[::-1]) * 2
+            ]
+        )
+        assert sum(len(new) for new in noted) == 3_000
+
+
 async def test_two_consumers_of_replies_that_are_alike_in_meaning_only_apply_each_once(
     platform: Platform, database: Database
 ) -> None:

@@ -4,9 +4,11 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from order_service.storage.parked_messages import NewParked
 from tests.integration.commands import run, succeed
 from tests.integration.peers import StockService, no_answer
 from tests.integration.platform import Platform
@@ -31,6 +33,16 @@ async def waiting(platform: Platform, count: int) -> Sequence[dict[str, Any]]:
     return await parked(platform)
 
 
+def message(reason_code: str = "UNREADABLE", body: bytes = POISON, **changes: Any) -> NewParked:
+    known: dict[str, Any] = {"headers": {}, **changes}
+    return NewParked("StockUpdateResult", uuid4(), reason_code, "as a test has it", body, **known)
+
+
+async def park(platform: Platform, *messages: NewParked) -> None:
+    async with opened(platform.database_url) as database:
+        await database.run(lambda work: work.parked.insert(messages))
+
+
 @asynccontextmanager
 async def receiving(platform: Platform) -> AsyncIterator[StockService]:
     """A worker that gives up on unknown orders at once, and a stock service to send it things."""
@@ -43,15 +55,15 @@ async def test_a_reply_that_came_before_its_order_is_redriven(platform: Platform
     asked = ask()
     async with receiving(platform) as stock, opened(platform.database_url) as database:
         await stock.reply({"order_id": str(asked.order_id), "success": True})
-        (message,) = await waiting(platform, 1)
+        (before,) = await waiting(platform, 1)
         await create(database, asked)
 
-        redriven = await succeed(platform.environment(), "parked", "redrive", str(message["parked_id"]))
+        redriven = await succeed(platform.environment(), "parked", "redrive", str(before["parked_id"]))
         watched = await succeed(
             platform.environment(), "orders", "watch", str(asked.order_id), "--until-settled", "--json"
         )
 
-    assert (message["reason_code"], message["order_id"]) == ("UNKNOWN_ORDER", str(asked.order_id))
+    assert (before["reason_code"], before["order_id"]) == ("UNKNOWN_ORDER", str(asked.order_id))
     assert redriven.output == "redriven: 1\n"
     assert watched.json_lines[-1]["status"] == "CONFIRMED"
     assert await parked(platform) == []
@@ -70,43 +82,39 @@ async def test_what_is_still_unreadable_is_parked_again(platform: Platform) -> N
 
 
 async def test_only_those_parked_for_a_reason_are_redriven(platform: Platform) -> None:
-    async with receiving(platform) as stock:
-        await stock.send(POISON)
-        await stock.reply({"order_id": str(ask().order_id), "success": True})
-        messages = await waiting(platform, 2)
-        (unknown,) = [one["parked_id"] for one in messages if one["reason_code"] == "UNKNOWN_ORDER"]
+    await park(platform, message("UNREADABLE"), message("UNKNOWN_ORDER"), message("UNKNOWN_ORDER", retry_seconds=60))
 
-        redriven = await succeed(
-            platform.environment(), "parked", "redrive", "--all", "--reason-code", "UNKNOWN_ORDER", "--json"
-        )
+    redriven = await succeed(
+        platform.environment(), "parked", "redrive", "--all", "--reason-code", "UNKNOWN_ORDER", "--json"
+    )
 
-    assert redriven.json == {"parked_id": unknown, "outcome": "redriven"}
+    unreadable, unknown, _ = await parked(platform)
+    assert redriven.json == {"parked_id": unknown["parked_id"], "outcome": "redriven"}
+    assert (unreadable["retry_at"], bool(unknown["retry_at"])) == (None, True)
 
 
 async def test_a_parked_message_is_shown_with_its_headers_and_bytes(platform: Platform) -> None:
-    async with receiving(platform) as stock:
-        await stock.send(POISON, headers={"sender": "stock 7"})
-        await stock.send(json.dumps({"text": "x" * 5_000}).encode())
-        binary, long = await waiting(platform, 2)
+    text = json.dumps({"text": "x" * 5_000})
+    await park(platform, message(headers={"sender": "stock 7"}), message(body=text.encode()))
+    binary, long = [str(one["parked_id"]) for one in await parked(platform)]
     environment = platform.environment()
 
-    shown = await succeed(environment, "parked", "show", str(binary["parked_id"]))
-    for_programs = await succeed(environment, "parked", "show", str(long["parked_id"]), "--json")
-    cut = await run(environment, "parked", "show", str(long["parked_id"]))
-    full = await succeed(environment, "parked", "show", str(long["parked_id"]), "--full")
+    shown = await succeed(environment, "parked", "show", binary)
+    for_programs = await succeed(environment, "parked", "show", long, "--json")
+    cut = await run(environment, "parked", "show", long)
+    full = await succeed(environment, "parked", "show", long, "--full")
 
     assert "stock 7" in shown.output
     assert shown.output.splitlines()[-1] == "00000000  ff 00 20 6e 6f 20 4a 53 4f 4e                    .. no JSON"
-    assert json.loads(for_programs.json["body"]) == {"text": "x" * 5_000}
+    assert for_programs.json["body"] == text
     assert cut.errors == "... and 3012 more (--full)\n"
     assert len(full.output) - len(cut.output) == 3_012
 
 
 async def test_discarding_is_for_good_and_asks_first(platform: Platform) -> None:
-    async with receiving(platform) as stock:
-        await stock.send(POISON)
-        (message,) = await waiting(platform, 1)
-    discard = ("parked", "discard", str(message["parked_id"]))
+    await park(platform, message())
+    (before,) = await parked(platform)
+    discard = ("parked", "discard", str(before["parked_id"]))
 
     unasked = await run(platform.environment(), *discard)
     kept = await parked(platform)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from order_service.domain.errors import RequestIdReused, StorageRefused
 from order_service.domain.money import Money
@@ -15,6 +16,7 @@ from order_service.domain.order import Item, Order
 from order_service.domain.status import OrderStatus
 from order_service.saga.engine import DeadlinePassed, SagaState, StepState
 from order_service.saga.order_saga import StepName
+from order_service.storage.create_requests import CreateRequest
 from order_service.storage.database import Database
 from order_service.storage.events import bucket_of
 from order_service.storage.unit_of_work import UnitOfWork
@@ -206,14 +208,30 @@ async def test_of_twenty_contents_under_one_request_id_at_once_one_is_taken(plat
     assert await counts(platform) == rows_of(1, requests=1)
 
 
+async def test_batches_with_the_same_requests_never_wait_for_each_other_in_a_circle(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("order_service.storage.database.MAX_ATTEMPTS", 1)
+
+    for batch in range(3):
+        claims = [CreateRequest("ada", f"{batch} {n}", "", uuid7()) for n in range(3_000)]
+        won = await asyncio.gather(
+            *[
+                database.run(lambda work, claims=claims: work.create_requests.insert(claims))  # type: ignore[misc]
+                for claims in (claims, claims[::-1]) * 2
+            ]
+        )
+        assert sum(len(free) for free in won) == 3_000
+
+
 @pytest.mark.parametrize("count", [2, 40])
-async def test_batches_with_the_same_requests_in_another_order_never_stand_in_each_others_way(
-    platform: Platform, count: int
+async def test_batches_with_the_same_requests_in_another_order_make_each_order_once(
+    platform: Platform, database: Database, count: int
 ) -> None:
     firsts = [ask(request_id=f"r{n}") for n in range(count)]
-    async with opened(platform.database_url, connections=10) as database:
-        batches = [firsts, firsts[::-1]] * 5
-        answers = await asyncio.gather(*[create(database, *[again(one) for one in batch]) for batch in batches])
+
+    batches = [firsts, firsts[::-1]] * 5
+    answers = await asyncio.gather(*[create(database, *[again(one) for one in batch]) for batch in batches])
 
     assert sum(is_new for answer in answers for _, is_new in answer) == count
     assert await counts(platform) == rows_of(count, requests=count)

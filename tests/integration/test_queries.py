@@ -89,7 +89,7 @@ FILL = """
     select order_id, 1, 'tea', 1, 100 from order_service.orders;
     insert into order_service.sagas (order_id, state, steps, started_at, asked_at, deadline_at)
     select order_id, 'RUNNING', '{"stock": "ASKED"}', now(), now(),
-           now() + (row_number() over () - 200) * interval '1 second'
+           now() + (row_number() over () - 100) * interval '1 second'
     from order_service.orders;
     insert into order_service.outbox (order_id, version, bucket, event_id, type, occurred_at, payload, due_at)
     select order_id, 1, row_number() over () % 64, gen_random_uuid(), 'order.created', now(), repeat('x', 400),
@@ -98,7 +98,7 @@ FILL = """
     insert into order_service.parked_messages
         (direction, source, message_key, reason_code, reason, body, headers, retry_at)
     select 'IN', 'StockUpdateResult', gen_random_uuid(), 'UNKNOWN_ORDER', '', '', '{}',
-           case when n % 10 = 0 then now() + (n - 1000) * interval '1 second' end
+           case when n % 10 = 0 then now() + (n - 500) * interval '1 second' end
     from generate_series(1, 20000) n;
     analyze order_service.orders, order_service.order_items, order_service.sagas, order_service.outbox,
         order_service.parked_messages, order_service.relay_leases;
