@@ -17,6 +17,7 @@ _ATTEMPTS: Final = 3
 _AT_ONCE: Final = 16
 _SECONDS: Final = 6.0
 _SLOWEST_RATE: Final = 50.0
+_FASTEST_RATE: Final = 200.0
 _CENTS: Final = 100
 
 
@@ -30,7 +31,7 @@ class Placed:
 
 async def place_all(target: str, scenario: Scenario, placed: Placed) -> None:
     """Places every order at a steady rate, and cancels at once those that are to be cancelled; `placed` fills up."""
-    rate = max(_SLOWEST_RATE, len(scenario.orders) / _SECONDS)
+    rate = min(_FASTEST_RATE, max(_SLOWEST_RATE, len(scenario.orders) / _SECONDS))
     free = asyncio.Semaphore(_AT_ONCE)
     started = time.monotonic()
     async with grpc.aio.insecure_channel(target) as channel, asyncio.TaskGroup() as group:

@@ -49,6 +49,11 @@ class Leases:
         """What may be sent now: nothing once the leases have run out, whatever stopped them from being renewed."""
         return Fence(self.owner, self._epochs if self._clock() < self._valid_until else {})
 
+    def doubt(self) -> None:
+        """Another relay has taken over although the time was not up by our clock, as after the machine stood still:
+        nothing may be sent until the next renewal says what is held."""
+        self._valid_until = 0.0
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Renews until `stopping` is set, then lets go of everything."""
         while not stopping.is_set():

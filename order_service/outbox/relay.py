@@ -162,6 +162,7 @@ class Relay:
             marked = await self._database.run(lambda work: work.outbox.mark_sent(outcome.sent, fence))
             if marked < len(outcome.sent):
                 log.warning("relay.fenced", confirmed=len(outcome.sent), marked=marked)
+                self._leases.doubt()
         if outcome.failed:
             await self._database.run(lambda work: work.outbox.mark_failed(outcome.failed, fence))
         if outcome.parked:

@@ -8,6 +8,7 @@ from itertools import product
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 from uuid_utils.compat import uuid7
 
 from order_service.domain.errors import EtagMismatch, IllegalTransition, OrderNotFound
@@ -17,6 +18,8 @@ from order_service.saga.engine import DeadlinePassed, ReplyReceived, Stimulus
 from order_service.saga.order_saga import StepName
 from order_service.storage.database import Database
 from order_service.storage.unit_of_work import UnitOfWork
+from order_service.telemetry.metrics import Metrics
+from order_service.timers.deadlines import Deadlines
 from order_service.use_cases.apply_replies import Applied, Reply, ReplyOutcome, apply_replies
 from order_service.use_cases.cancel_order import Cancellation, cancel_order
 from order_service.use_cases.expire_sagas import expire_sagas
@@ -72,7 +75,7 @@ OUTCOMES = {
 
 @pytest.fixture
 async def database(platform: Platform) -> AsyncIterator[Database]:
-    async with opened(platform.database_url, connections=20) as database:
+    async with opened(platform.database_url, connections=20, seconds=30) as database:
         yield database
 
 
@@ -92,7 +95,7 @@ def released_once_if_needed(history: list[str]) -> bool:
     return history in (["created", "confirmed"], ["created", "cancelled", "stock_release_requested"])
 
 
-@pytest.mark.parametrize(("first", "second"), [*product(STIMULI, STIMULI)], ids="-".join)
+@pytest.mark.parametrize(("first", "second"), [*product(STIMULI, STIMULI)])
 async def test_what_waits_for_another_sees_what_that_one_did(
     platform: Platform, database: Database, first: str, second: str
 ) -> None:
@@ -153,7 +156,7 @@ async def test_everything_at_once_leaves_each_order_with_one_outcome_and_no_gap(
     platform: Platform, database: Database, seed: int
 ) -> None:
     chance = random.Random(seed)
-    order_ids = await created(database, 60, timeouts=WITH_PAYMENT)
+    order_ids = await created(database, 40, timeouts=WITH_PAYMENT)
     await make_due(platform, order_ids)
     stimuli: list[Stimulus] = [
         *STIMULI.values(),
@@ -171,7 +174,7 @@ async def test_everything_at_once_leaves_each_order_with_one_outcome_and_no_gap(
     )
 
     found = list((await histories(platform)).values())
-    assert len(found) == 60
+    assert len(found) == 40
     for history in found:
         assert len(set(history)) == len(history)
         assert {"created", "cancelled", "stock_release_requested"} <= set(history)
@@ -301,6 +304,40 @@ async def test_a_deadline_that_is_not_due_by_the_databases_clock_does_nothing(
     await database.run(lambda work: expire_sagas(work, [order_id, uuid7()], RULES))
 
     assert await history_of(platform, order_id) == ["created"]
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+async def test_an_order_that_cannot_be_dealt_with_is_put_off_and_starves_no_other(
+    platform: Platform, database: Database, place: int
+) -> None:
+    order_ids = await created(database, 5)
+    await platform.query(
+        'update order_service.sagas set steps = \'{"postage": "ASKED"}\' where order_id = %s', order_ids[place]
+    )
+    await make_due(platform, order_ids)
+    deadlines = Deadlines(database, RULES, Metrics(), asyncio.Event())
+
+    with capture_logs() as logs:
+        rounds = [await deadlines.round(), await deadlines.round()]
+
+    found = await histories(platform)
+    assert rounds == [5, 0]
+    assert found.pop(order_ids[place]) == ["created"]
+    assert set(map(tuple, found.values())) == {("created", "cancelled")}
+    assert [line["order_id"] for line in logs] == [str(order_ids[place])]
+
+
+async def test_a_saga_that_another_worker_has_ended_meanwhile_is_left_alone(
+    platform: Platform, database: Database
+) -> None:
+    order_ids = await created(database, 20)
+    await make_due(platform, order_ids)
+    workers = [Deadlines(database, RULES, Metrics(), asyncio.Event()) for _ in range(4)]
+
+    await asyncio.gather(*[worker.round() for worker in workers])
+
+    assert set(map(tuple, (await histories(platform)).values())) == {("created", "cancelled")}
+    assert await platform.query("select count(*) from order_service.sagas where deadline_at is not null") == [(0,)]
 
 
 async def test_an_order_is_cancelled_for_the_reason_given_by_who_may(platform: Platform, database: Database) -> None:

@@ -41,7 +41,7 @@ from tests.waiting import eventually
 
 @pytest.fixture
 async def database(platform: Platform) -> AsyncIterator[Database]:
-    async with opened(platform.database_url) as database:
+    async with opened(platform.database_url, seconds=30) as database:
         yield database
 
 
@@ -189,7 +189,7 @@ async def test_a_request_id_that_is_reused_within_a_batch_is_refused(platform: P
 
 async def test_twenty_repeats_at_once_make_one_order(platform: Platform) -> None:
     first = ask(request_id="r")
-    async with opened(platform.database_url, connections=20) as database:
+    async with opened(platform.database_url, connections=20, seconds=30) as database:
         answers = await asyncio.gather(*[create(database, again(first)) for _ in range(20)])
 
     results = [result for ((result, _),) in answers]
@@ -200,7 +200,7 @@ async def test_twenty_repeats_at_once_make_one_order(platform: Platform) -> None
 
 async def test_of_twenty_contents_under_one_request_id_at_once_one_is_taken(platform: Platform) -> None:
     first = ask(request_id="r")
-    async with opened(platform.database_url, connections=20) as database:
+    async with opened(platform.database_url, connections=20, seconds=30) as database:
         answers = await asyncio.gather(*[create(database, again(first, f"content {n}")) for n in range(20)])
 
     refused = [result for ((result, _),) in answers if isinstance(result, RequestIdReused)]

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 from uuid_utils.compat import uuid7
 
 from order_service.broker.consumer import Incoming
@@ -39,6 +40,13 @@ RETRY_FOR = timedelta(minutes=5)
 async def database(platform: Platform) -> AsyncIterator[Database]:
     async with opened(platform.database_url) as database:
         yield database
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Errors that are meant to happen need not be printed."""
+    with capture_logs():
+        yield
 
 
 @pytest.fixture
@@ -379,10 +387,14 @@ class ParkedEvent:
     async def park(self) -> ParkedMessage:
         await self._database.run(lambda work: work.events.append(events(self.order_id, versions=2)))
         (due,) = await self.due()
-        failure = Failure(due, "returned: no queue is bound", 0)
-        await self._database.run(lambda work: work.outbox.park([failure], self._fence))
+        self._failure = Failure(due, "returned: no queue is bound", 0)
+        await self.park_again()
         (kept,) = await parked(self._database)
         return kept
+
+    async def park_again(self) -> None:
+        """What a relay does that has not heard of its COMMIT."""
+        await self._database.run(lambda work: work.outbox.park([self._failure], self._fence))
 
     async def due(self) -> list[DueEvent]:
         since = dict.fromkeys(self._fence.epochs, BEGINNING)
@@ -417,6 +429,18 @@ async def test_an_event_that_nobody_takes_is_parked_with_its_body_and_holds_back
     async with database.read() as work:
         unsent = await work.outbox.unsent_of_order(event.order_id)
     assert [(one.version, one.due_at is None) for one in unsent] == [(1, True), (2, False)]
+
+
+async def test_an_event_is_parked_once_however_often_its_mark_is_repeated(
+    platform: Platform, database: Database, event: ParkedEvent
+) -> None:
+    await event.park()
+
+    await event.park_again()
+
+    assert await count(database) == ParkedCount(1, 0)
+    attempts = await platform.query("select attempts from order_service.outbox where version = 1")
+    assert attempts == [(1,)]
 
 
 async def test_a_redriven_event_is_sent_again_and_then_those_after_it(

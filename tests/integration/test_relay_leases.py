@@ -27,7 +27,7 @@ ALL_BUCKETS = range(BUCKETS)
 
 @pytest.fixture
 async def database(platform: Platform) -> AsyncIterator[Database]:
-    async with opened(platform.database_url) as database:
+    async with opened(platform.database_url, seconds=30) as database:
         yield database
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from order_service.domain.errors import ServiceUnavailable
 from order_service.loops import Backoff, LoopEnded, Pace, Periodic, supervise, wait_for_event
@@ -239,9 +240,11 @@ async def test_a_round_that_fails_is_counted_and_tried_again(error: Exception) -
         stopping.set()
         return outcome
 
-    await Periodic("timers", 0.001, work, metrics).run(stopping)
+    with capture_logs() as logs:
+        await Periodic("timers", 0.001, work, metrics).run(stopping)
 
     assert outcomes == []
+    assert len(logs) == 2
     assert metrics.registry.get_sample_value("order_service_loop_failures_total", {"loop": "timers"}) == 2
 
 

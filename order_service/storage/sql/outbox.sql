@@ -42,6 +42,7 @@ where o.order_id = r.order_id and o.version = r.version
 
 -- name: park
 -- Hands what nobody has taken for long to the operator. The row stays, not due, and holds back its order's later events.
+-- One that is parked already (a mark whose COMMIT was not heard of) is not parked again.
 with parked as (
     update order_service.outbox o
     set attempts = o.attempts + 1, last_failure = r.failure, due_at = 'infinity'
@@ -50,6 +51,7 @@ with parked as (
         order_service.relay_leases l
     where o.order_id = r.order_id and o.version = r.version
         and l.bucket = r.bucket and l.owner = %(owner)s and l.epoch = r.epoch
+        and o.due_at < 'infinity'
     returning o.order_id, o.version, o.event_id, o.type, o.payload, o.attempts, o.last_failure, o.enqueued_at
 )
 insert into order_service.parked_messages
