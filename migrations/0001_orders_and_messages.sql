@@ -162,9 +162,14 @@ begin
             first_day := date_trunc('month', now()) + make_interval(months => month);
             partition_name := parent || to_char(first_day, '_YYYY_MM');
             continue when to_regclass(format('order_service.%I', partition_name)) is not null;
-            execute format('create table order_service.%I partition of order_service.%I for values from (%L) to (%L)',
-                           partition_name, parent, first_day, first_day + interval '1 month');
-            made := made + 1;
+            begin
+                execute format('create table order_service.%I partition of order_service.%I for values from (%L) to (%L)',
+                               partition_name, parent, first_day, first_day + interval '1 month');
+                made := made + 1;
+            exception when check_violation then
+                -- That month has rows in the default partition already, and goes on there.
+                raise notice '% stays in the default partition', partition_name;
+            end;
         end loop;
     end loop;
     return made;

@@ -182,6 +182,20 @@ async def test_an_event_lands_in_the_partition_of_its_month_in_utc_wherever_that
     assert [table for table, month in landed if table != f"order_events_{month}"] == []
 
 
+async def test_a_month_that_has_begun_in_the_default_partition_goes_on_there_and_stops_no_other(
+    platform: Platform, database: Database
+) -> None:
+    await platform.query(
+        "insert into order_service.event_confirmations (order_id, version, confirmed_at)"
+        " values (gen_random_uuid(), 1, now() + interval '14 months')"
+    )
+
+    await database.run(lambda work: work.events.ensure_partitions(15))
+
+    assert len(await partitions(platform, "event_confirmations")) == 16
+    assert len(await partitions(platform, "order_events")) == 17
+
+
 @pytest.mark.parametrize("at", [datetime(2001, 1, 1, tzinfo=UTC), datetime(2201, 1, 1, tzinfo=UTC)])
 async def test_an_event_of_a_month_without_a_partition_is_kept_all_the_same(
     platform: Platform, database: Database, at: datetime
