@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from pamqp.commands import Basic
 
 from tests.integration.load import Sent
 from tests.integration.platform import Platform
@@ -24,6 +25,21 @@ class Source:
     exchange: str
     exchange_type: str
     routing_key: str = ""
+
+
+class PlainMessage(aio_pika.Message):
+    """A message with the properties it was given: peers set no message id, where aio-pika would make one up."""
+
+    @property
+    def properties(self) -> Basic.Properties:
+        given: Any = super().properties
+        return given if self.message_id else _WithoutId(**dict(given))
+
+
+class _WithoutId(Basic.Properties):
+    def marshal(self) -> bytes:
+        self.message_id = None
+        return super().marshal()
 
 
 class Peer:
@@ -77,7 +93,7 @@ class Peer:
 
     async def send(self, body: bytes, **properties: Any) -> None:
         """Publishes bytes as they are."""
-        await self._replies.publish(aio_pika.Message(body, **properties), "", mandatory=False)
+        await self._replies.publish(PlainMessage(body, **properties), "", mandatory=False)
 
 
 class StockService(Peer):

@@ -175,9 +175,13 @@ async def test_with_postgresql_frozen_a_call_without_deadline_ends(platform: Pla
         api = await platform.start_api(DATABASE_URL=url, DATABASE_TIMEOUT="1s")
         async with gateway(api) as stub:
             order = (await stub.CreateOrder(an_order())).order
-            proxy.freeze()
+            async with held_back(platform) as waiting:
+                under_way = asyncio.ensure_future(failure_of(stub.CreateOrder(an_order())))
+                await eventually(lambda: waiting(1))
+                proxy.freeze()
             async with asyncio.timeout(20):
                 failures = await asyncio.gather(*[failure_of(call()) for call in every_rpc(stub, order.id)])
+                failures.append(await under_way)
             proxy.thaw()
             await eventually(lambda: answered(every_rpc(stub, order.id)[0]))
 

@@ -20,6 +20,7 @@ from order_service.storage.database import Database
 from order_service.use_cases.create_orders import OrderToCreate, create_orders
 from tests.integration.calls import an_order
 from tests.integration.conftest import Shared
+from tests.integration.held_back import held_back
 from tests.integration.peers import Body, Recorder, StockService, no_answer
 from tests.integration.platform import Platform, gateway
 from tests.waiting import eventually
@@ -293,14 +294,41 @@ async def test_what_cannot_be_read_is_parked_and_stops_nothing(talk: Talk, body:
     assert parked[0]["headers"] == {"x-kind": "poison"}
 
 
-async def test_two_messages_that_are_alike_to_the_byte_are_both_kept(talk: Talk) -> None:
+async def test_messages_that_are_alike_to_the_byte_are_all_kept(talk: Talk) -> None:
     body = b"alike " + uuid4().bytes
 
+    await talk.stock.send(body)
+    await eventually(lambda: talk.parked(body))
     await talk.stock.send(body)
     await talk.stock.send(body)
     await talk.until_heard()
 
-    assert len(await talk.parked(body)) == 2
+    assert len(await talk.parked(body)) == 3
+
+
+async def test_of_a_batch_that_the_database_refuses_only_the_culprit_is_parked(talk: Talk) -> None:
+    order_ids = [await talk.order() for _ in range(8)]
+    culprit = order_ids[5]
+    await talk.platform.query(
+        "create or replace function order_service.refuse() returns trigger language plpgsql as"
+        f" $$ begin if new.order_id = '{culprit}' then raise exception 'no such thing'; end if; return new; end $$"
+    )
+    await talk.platform.query(
+        "create or replace trigger refuse before update on order_service.orders"
+        " for each row execute function order_service.refuse()"
+    )
+
+    async with held_back(talk.platform, "inbox") as waiting:
+        for order_id in order_ids:
+            await talk.success(order_id)
+        await eventually(lambda: waiting(1))
+    for order_id in set(order_ids) - {culprit}:
+        await talk.events(order_id, 2)
+    parked = await eventually(lambda: talk.parked(json.dumps({"order_id": culprit, "success": True}).encode()))
+
+    assert [(one["reason_code"], one["retry_at"]) for one in parked] == [("REFUSED_BY_DATABASE", None)]
+    assert "no such thing" in parked[0]["reason"]
+    assert talk.recorder.types_of(culprit) == [CREATED]
 
 
 async def test_headers_of_any_kind_are_kept(talk: Talk) -> None:
