@@ -51,11 +51,12 @@ class TcpProxy:
         await self.cut()
         await self.restore()
 
-    def freeze(self, answers_only: bool = False) -> None:
-        """Keeps connections, takes new ones, and lets nothing through any more, or nothing of what the server says."""
-        self._answers.clear()
-        if not answers_only:
+    def freeze(self, requests: bool = True, answers: bool = True) -> None:
+        """Keeps connections, takes new ones, and lets nothing through any more, in one direction or in both."""
+        if requests:
             self._requests.clear()
+        if answers:
+            self._answers.clear()
 
     def thaw(self) -> None:
         """Lets everything through again, what has waited first."""

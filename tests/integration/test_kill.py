@@ -1,5 +1,6 @@
 """Processes killed at random moments under load: every promise still holds when the dust has settled."""
 
+import asyncio
 import json
 import os
 import random
@@ -8,9 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from order_service.private_servers.ports import reserved_ports
+from tests.integration.calls import an_order, failure_of
+from tests.integration.held_back import held_back
 from tests.integration.load import Load, Sent, patient_gateway
-from tests.integration.peers import Body, Recorder, StockService
-from tests.integration.platform import Platform, Running
+from tests.integration.peers import Body, Recorder, StockService, no_answer, success
+from tests.integration.platform import Platform, Running, gateway
+from tests.integration.tcp_proxy import TcpProxy
 from tests.waiting import eventually
 
 KILLS = 8
@@ -26,7 +30,7 @@ async def test_whatever_is_killed_and_whenever_no_promise_is_broken(platform: Pl
         ):
             processes = [await platform.start_api(GRPC_PORT=str(port)), await platform.start_worker()]
             processes.append(await platform.start_worker())
-            load = Load(stub, "ada", per_second=100)
+            load = Load(stub, "ada", per_second=200)
             async with load.placing():
                 for _ in range(KILLS):
                     enough = len(load.acknowledged) + chance.randrange(ORDERS_AFTER_EACH)
@@ -66,6 +70,98 @@ def seeded() -> Iterator[random.Random]:
         raise
 
 
+async def test_killed_before_the_order_is_stored_nothing_of_it_is(platform: Platform) -> None:
+    request = an_order(request_id="once")
+
+    with reserved_ports(1) as (port,):
+        api = await platform.start_api(GRPC_PORT=str(port))
+        async with patient_gateway(port) as stub:
+            async with held_back(platform) as waiting:
+                call = asyncio.ensure_future(failure_of(stub.CreateOrder(request)))
+                await eventually(lambda: waiting(1))
+                api.kill()
+                await call
+            await eventually(lambda: nobody_waits(platform))
+            before = await stored(platform)
+            await platform.start_api(GRPC_PORT=str(port))
+            order = (await stub.CreateOrder(request, wait_for_ready=True)).order
+            after = await stored(platform)
+
+    assert before == []
+    assert after == [(order.id, "PENDING", [1])]
+
+
+async def test_killed_before_the_broker_has_the_event_it_is_sent_by_another(platform: Platform) -> None:
+    async with TcpProxy.to(platform.rabbitmq_url) as (proxy, url):
+        api, worker = await platform.start_both(RABBITMQ_URL=url)
+        async with Recorder.running(platform) as recorder, gateway(api) as stub:
+            proxy.freeze()
+            order_id = (await stub.CreateOrder(an_order())).order.id
+            await eventually(lambda: worker.metric("order_service_relay_messages_total", result="published"))
+            worker.kill()
+            await proxy.cut()
+            await platform.start_worker()
+            await eventually(lambda: all_sent(platform))
+            await eventually(lambda: recorder.messages)
+
+    assert recorder.types_of(order_id) == ["order.created"]
+
+
+async def test_killed_between_the_confirm_and_the_mark_the_event_comes_again_under_its_id(platform: Platform) -> None:
+    api, worker = await platform.start_both()
+
+    async with Recorder.running(platform) as recorder, gateway(api) as stub:
+        async with held_back(platform, "event_confirmations") as waiting:
+            order_id = (await stub.CreateOrder(an_order())).order.id
+            await eventually(lambda: waiting(1))
+            worker.kill()
+        await platform.start_worker()
+        await eventually(lambda: len(recorder.messages) == 2)
+        await eventually(lambda: all_sent(platform))
+
+    first, second = recorder.of_order(order_id)
+    assert first == second
+
+
+async def test_killed_before_the_reply_is_applied_it_is_applied_by_another(platform: Platform) -> None:
+    api, worker = await platform.start_both()
+
+    async with StockService.running(platform, success), Recorder.running(platform) as recorder, gateway(api) as stub:
+        async with held_back(platform, "inbox") as waiting:
+            order_id = (await stub.CreateOrder(an_order())).order.id
+            await eventually(lambda: waiting(1))
+            worker.kill()
+        await platform.start_worker()
+        await eventually(lambda: len(recorder.types_of(order_id)) == 2)
+
+    assert recorder.types_of(order_id) == ["order.created", "order.confirmed"]
+
+
+async def test_killed_between_the_commit_and_the_acknowledgement_the_reply_has_its_effect_once(
+    platform: Platform,
+) -> None:
+    async with TcpProxy.to(platform.rabbitmq_url) as (proxy, url):
+        api = await platform.start_api()
+        await platform.start_worker("--only", "relay")
+        consumer = await platform.start_worker("--only", "consumer", RABBITMQ_URL=url)
+        async with (
+            StockService.running(platform, no_answer) as stock,
+            Recorder.running(platform) as recorder,
+            gateway(api) as stub,
+        ):
+            order_id = (await stub.CreateOrder(an_order())).order.id
+            proxy.freeze(answers=False)
+            await stock.reply({"order_id": order_id, "success": True})
+            await eventually(lambda: recorder.types_of(order_id) == ["order.created", "order.confirmed"])
+            consumer.kill()
+            await proxy.cut()
+            other = await platform.start_worker("--only", "consumer")
+            await eventually(lambda: other.metric("order_service_replies_total", outcome="duplicate") == 1)
+            (order,) = await stored(platform)
+
+    assert order == (order_id, "CONFIRMED", [1, 2])
+
+
 def sometimes_out_of_stock(created: Body) -> Body:
     """By the order alone, so that a duplicate gets the same answer."""
     return {"order_id": created["order_id"], "success": created["items"][0]["product_id"] != "product-3"}
@@ -94,6 +190,18 @@ async def all_settled(platform: Platform) -> bool:
         " (select count(*) from order_service.outbox), (select count(*) from order_service.parked_messages)"
     )
     return counts == (0, 0, 0)
+
+
+async def all_sent(platform: Platform) -> bool:
+    """Whether the outbox is empty."""
+    return not await platform.query("select 1 from order_service.outbox limit 1")
+
+
+async def nobody_waits(platform: Platform) -> bool:
+    """Whether no transaction of a process is left over."""
+    return not await platform.query(
+        "select 1 from pg_stat_activity where datname = current_database() and application_name = 'order-service api'"
+    )
 
 
 async def stored(platform: Platform) -> list[tuple[Any, ...]]:

@@ -82,7 +82,7 @@ async def test_a_worker_that_lost_its_lease_marks_nothing(platform: Platform) ->
     async with TcpProxy.to(platform.rabbitmq_url) as (proxy, url):
         api, worker = await platform.start_both(RABBITMQ_URL=url)
         async with Recorder.running(platform) as recorder, gateway(api) as stub:
-            proxy.freeze(answers_only=True)
+            proxy.freeze(requests=False)
             order_id = (await stub.CreateOrder(an_order())).order.id
             await eventually(lambda: recorder.types_of(order_id) == ["order.created"])
             await platform.query(
@@ -105,7 +105,7 @@ async def test_what_is_in_flight_is_not_given_up_to_a_worker_that_comes(platform
     async with TcpProxy.to(platform.rabbitmq_url) as (proxy, url):
         api, first = await platform.start_both(RABBITMQ_URL=url)
         async with Recorder.running(platform) as recorder, gateway(api) as stub:
-            proxy.freeze(answers_only=True)
+            proxy.freeze(requests=False)
             await stub.BatchCreateOrders(order_pb2.BatchCreateOrdersRequest(requests=[an_order()] * 40))
             await eventually(lambda: recorder.messages)
             second = await platform.start_worker()
