@@ -29,7 +29,6 @@ class Load:
     acknowledged: dict[str, str] = field(default_factory=dict)
     """The order's id for each request_id."""
     failures: Counter[grpc.StatusCode] = field(default_factory=Counter)
-    _unanswered: set[int] = field(default_factory=set)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     async def place(self, count: int) -> None:
@@ -38,22 +37,19 @@ class Load:
 
     @asynccontextmanager
     async def placing(self) -> AsyncIterator[None]:
-        """Places orders for as long as the block lasts."""
-        placing = asyncio.create_task(self._work_off(self._numbers))
-        try:
+        """Places orders for as long as the block lasts; what is under way then is asked for until it is answered.
+
+        No call is cancelled, unless the block fails: the server would count that as a failure of its own.
+        """
+        going = True
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._work_off(itertools.takewhile(lambda _: going, self._numbers)))
             yield
-            if placing.done():
-                await placing
-        finally:
-            placing.cancel()
-            await asyncio.gather(placing, return_exceptions=True)
-        # What was under way when the block ended is asked for again until it is answered too.
-        await asyncio.gather(*[self._ask(number) for number in self._unanswered])
+            going = False
 
     async def _work_off(self, numbers: Iterator[int]) -> None:
         async def one_after_another() -> None:
             for number in numbers:
-                self._unanswered.add(number)
                 await self._ask(number)
                 await asyncio.sleep(AT_ONCE / self.per_second)
 
@@ -71,7 +67,6 @@ class Load:
                 await asyncio.sleep(0.02)
             else:
                 self.acknowledged[request_id] = answer.order.id
-                self._unanswered.discard(number)
                 return
 
 

@@ -5,17 +5,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit, urlunsplit
 
+from order_service.private_servers.ports import reserved_ports
+
 
 class TcpProxy:
     """Passes everything on to one address, until it is told to do otherwise. Made by `to`."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, own_port: int) -> None:
         self._target = (host, port)
+        self._port = own_port
         self._listener: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._requests = asyncio.Event()
         self._answers = asyncio.Event()
-        self.port = 0
         self.accepted = 0
 
     @classmethod
@@ -23,19 +25,19 @@ class TcpProxy:
     async def to(cls, url: str) -> AsyncIterator[tuple["TcpProxy", str]]:
         """A proxy to the server of a URL, and the URL that leads through it."""
         parts = urlsplit(url)
-        proxy = cls(parts.hostname or "127.0.0.1", parts.port or 0)
-        await proxy.restore()
         credentials = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
-        try:
-            yield proxy, urlunsplit(parts._replace(netloc=f"{credentials}127.0.0.1:{proxy.port}"))
-        finally:
-            await proxy.cut()
+        with reserved_ports(1) as (port,):
+            proxy = cls(parts.hostname or "127.0.0.1", parts.port or 0, port)
+            await proxy.restore()
+            try:
+                yield proxy, urlunsplit(parts._replace(netloc=f"{credentials}127.0.0.1:{port}"))
+            finally:
+                await proxy.cut()
 
     async def restore(self) -> None:
         """Lets connections through, from now on and on the same port."""
         self.thaw()
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._listener.sockets[0].getsockname()[1]
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
 
     async def cut(self) -> None:
         """Ends every connection and refuses new ones."""
