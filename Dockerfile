@@ -21,7 +21,7 @@ RUN pip wheel --wheel-dir /wheels --no-deps . \
 
 FROM python:3.11-slim
 
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="order-service" \
       org.opencontainers.image.description="An order service: gRPC in, a saga over RabbitMQ, one outcome." \
