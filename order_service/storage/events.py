@@ -92,7 +92,6 @@ class Events(Table):
         return await self._all(
             "replay",
             stored_event,
-            from_time=wanted.from_time,
             until_time=wanted.until_time,
             types=[type.value for type in wanted.types],
             after_time=after.occurred_at if after else wanted.from_time,

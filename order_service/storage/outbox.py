@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -25,13 +25,14 @@ class UnsentEvent:
 
 @dataclass(frozen=True, slots=True)
 class DueEvent:
-    """An event to send now, under the lease of its bucket."""
+    """An event to send now, under the lease of its bucket. `not_taken_for` is how long ago it was first given back or
+    refused, by the database's clock; zero if it never was."""
 
     event: StoredEvent
     bucket: int
     attempts: int
     due_at: datetime
-    enqueued_at: datetime
+    not_taken_for: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,10 @@ def _due_event(
     payload: str,
     attempts: int,
     due_at: datetime,
-    enqueued_at: datetime,
+    not_taken_for: timedelta,
 ) -> DueEvent:
     event = stored_event(order_id, version, event_id, type, occurred_at, traceparent, payload)
-    return DueEvent(event, bucket, attempts, due_at, enqueued_at)
+    return DueEvent(event, bucket, attempts, due_at, not_taken_for)
 
 
 def _unsent_event(type: str, version: int, attempts: int, due_at: datetime | None, failure: str | None) -> UnsentEvent:

@@ -5,6 +5,8 @@ theirs, and `windows` cuts that order so that no two events of one order are eve
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +16,8 @@ from order_service.storage.unit_of_work import UnitOfWork
 
 _PAGE: Final = 2_000
 _WINDOW: Final = 1_000
+_SLICE: Final = timedelta(seconds=1)
+_WIDER: Final = 8
 
 
 async def count_events(unit_of_work: UnitOfWork, wanted: ReplayRange) -> Mapping[EventType, int]:
@@ -22,8 +26,18 @@ async def count_events(unit_of_work: UnitOfWork, wanted: ReplayRange) -> Mapping
 
 
 async def next_events(unit_of_work: UnitOfWork, wanted: ReplayRange, after: StoredEvent | None) -> list[StoredEvent]:
-    """The events that follow `after`; none after the last."""
-    return await unit_of_work.events.replay(wanted, after, _PAGE)
+    """The events that follow `after`; none after the last.
+
+    They are looked for in ever longer slices of time, so that a page costs what it holds and not what follows it.
+    """
+    start = after.occurred_at if after else wanted.from_time
+    rest, width = wanted.until_time - start, _SLICE
+    while True:
+        within = replace(wanted, until_time=start + min(width, rest))
+        page = await unit_of_work.events.replay(within, after, _PAGE)
+        if len(page) == _PAGE or width >= rest:
+            return page
+        width *= _WIDER
 
 
 def windows(events: Sequence[StoredEvent]) -> Iterator[Sequence[StoredEvent]]:

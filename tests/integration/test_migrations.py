@@ -9,6 +9,7 @@ from order_service.domain.errors import StorageRefused, StorageUnavailable
 from order_service.storage.migration_files import migration_files
 from order_service.storage.migrations import Migration, MigrationRefused, check, migrate
 from tests.integration.platform import Platform
+from tests.integration.storage_fixtures import session
 from tests.waiting import eventually
 
 KNOWN = [Migration(name, sql) for name, sql in migration_files()]
@@ -173,6 +174,66 @@ async def test_a_file_with_a_mistake_is_not_applied_in_part_and_the_files_before
 
     assert await tables(empty) == {"first"}
     assert await recorded(empty) == [FIRST.name]
+
+
+async def indexed(platform: Platform) -> dict[str, bool]:
+    """Each partition of the history, and whether it has its index over time, attached to that of the whole."""
+    found = await platform.query(
+        """
+        select c.relname, exists (
+            select from pg_index x join pg_inherits p on p.inhrelid = x.indexrelid
+            where x.indrelid = c.oid and p.inhparent = 'order_service.order_events_by_time'::regclass)
+        from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        where i.inhparent = 'order_service.order_events'::regclass
+        """
+    )
+    return dict(found)
+
+
+async def test_every_part_of_a_small_history_is_indexed_over_time(empty: Platform) -> None:
+    await run(empty, *KNOWN)
+
+    parts = await indexed(empty)
+    whole = await empty.query(
+        "select indisvalid from pg_index where indexrelid = 'order_service.order_events_by_time'::regclass"
+    )
+
+    assert len(parts) == 14
+    assert all(parts.values())
+    assert whole == [(True,)]
+
+
+async def test_a_large_part_of_the_history_that_is_written_to_is_left_alone(empty: Platform) -> None:
+    await run(empty, KNOWN[0])
+    await empty.query(
+        """
+        insert into order_service.order_events
+        select gen_random_uuid(), 1, gen_random_uuid(), 'ada', 'order.created', 'PENDING', now(), null,
+               repeat('x', 1900)
+        from generate_series(1, 75000)
+        """
+    )
+
+    await run(empty, *KNOWN)
+    await empty.query("select order_service.ensure_partitions(13)")
+
+    parts = await indexed(empty)
+    month = await empty.query("select to_char(now() at time zone 'UTC', '_YYYY_MM')")
+    assert [name for name, has_one in parts.items() if not has_one] == [f"order_events{month[0][0]}"]
+    assert len(parts) == 15
+
+
+async def test_a_migration_behind_a_long_transaction_gives_up_with_nothing_done(empty: Platform) -> None:
+    await run(empty, KNOWN[0])
+    before = await empty.query(SCHEMA)
+
+    async with session(empty.database_url) as other, other.transaction():
+        await other.execute("select from order_service.outbox")
+        with pytest.raises(StorageUnavailable, match="lock timeout"):
+            await run(empty, *KNOWN)
+
+    assert await empty.query(SCHEMA) == before
+    assert await run(empty, *KNOWN) == [migration.name for migration in KNOWN[1:]]
 
 
 async def test_the_platforms_own_tables_of_the_same_names_are_left_alone(empty: Platform) -> None:

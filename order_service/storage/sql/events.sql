@@ -35,10 +35,11 @@ join order_service.order_events e
 order by e.order_id, e.version
 
 -- name: replay
--- A range of the history after a cursor, for publishing again: in version order for each order.
+-- The history from a cursor on, for publishing again: in version order for each order. `after_time` is said
+-- twice for the sake of the index.
 select e.order_id, e.version, e.event_id, e.type, e.occurred_at, e.traceparent, e.payload
 from order_service.order_events e
-where e.occurred_at >= %(from_time)s and e.occurred_at < %(until_time)s
+where e.occurred_at >= %(after_time)s and e.occurred_at < %(until_time)s
     and e.type = any(%(types)s)
     and (e.occurred_at, e.order_id, e.version) > (%(after_time)s, %(after_order_id)s, %(after_version)s)
 order by e.occurred_at, e.order_id, e.version

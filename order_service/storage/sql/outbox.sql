@@ -1,13 +1,17 @@
 -- name: fetch_due
 -- What may be sent now from leased buckets: for each order only its earliest unsent event, so that one that is held
 -- back holds back the later ones of its order and of no other. `since` is where the last look at a bucket ended: it
--- spares walking over rows that are deleted and not yet vacuumed.
+-- spares walking over rows that are deleted and not yet vacuumed. Not taken since: the first failed try, or since an
+-- operator redrove it, whichever is later.
+-- Compared as a pair: of two bounds on one column PostgreSQL expects that hardly anything lies between them, and with a
+-- long backlog sorts a whole bucket for each look.
 select o.order_id, o.version, o.bucket, o.event_id, o.type, o.occurred_at, o.traceparent, o.payload, o.attempts,
-       o.due_at, o.enqueued_at
+       o.due_at, case when o.first_failed_at is null then interval '0' else
+           now() - greatest(o.first_failed_at, o.enqueued_at) end
 from json_to_recordset(%(buckets)s::json) as b (bucket smallint, since timestamptz)
 cross join lateral (
     select * from order_service.outbox o
-    where o.bucket = b.bucket and o.due_at >= b.since and o.due_at <= now()
+    where o.bucket = b.bucket and (o.bucket, o.due_at) >= (b.bucket, b.since) and o.due_at <= now()
         and not exists (
             select from order_service.outbox e where e.order_id = o.order_id and e.version < o.version)
     order by o.due_at
@@ -31,9 +35,10 @@ select order_id, version, now() from sent
 returning 1
 
 -- name: mark_failed
--- Holds back what the broker gave back or refused. Fenced like mark_sent.
+-- Holds back what the broker gave back or refused, and notes when that began. Fenced like mark_sent.
 update order_service.outbox o
-set attempts = o.attempts + 1, last_failure = r.failure, due_at = now() + r.delay_seconds * interval '1 second'
+set attempts = o.attempts + 1, last_failure = r.failure, due_at = now() + r.delay_seconds * interval '1 second',
+    first_failed_at = coalesce(o.first_failed_at, now())
 from json_to_recordset(%(rows)s::json) as r (
     order_id uuid, version integer, bucket smallint, epoch bigint, failure text, delay_seconds double precision),
     order_service.relay_leases l
@@ -62,7 +67,7 @@ from parked
 
 -- name: unpark
 -- Makes a parked event due again.
-update order_service.outbox o set due_at = now(), attempts = 0, enqueued_at = now()
+update order_service.outbox o set due_at = now(), attempts = 0, enqueued_at = now(), first_failed_at = null
 where o.order_id = %(order_id)s and o.version = %(version)s and o.due_at = 'infinity'
 
 -- name: discard

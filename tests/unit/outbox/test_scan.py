@@ -16,7 +16,7 @@ START = datetime(1, 1, 1, tzinfo=UTC)
 
 def due(bucket: int, at: datetime) -> DueEvent:
     event = StoredEvent(UUID(int=bucket), 1, UUID(int=1), EventType.ORDER_CREATED, NOON, "", "{}")
-    return DueEvent(event, bucket, 0, at, NOON)
+    return DueEvent(event, bucket, 0, at, timedelta())
 
 
 def test_the_first_look_begins_at_the_start_of_each_leased_bucket() -> None:
