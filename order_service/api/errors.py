@@ -30,13 +30,15 @@ class Code:
     reason: str
 
 
-TABLE: Final[Mapping[type[errors.OrderServiceError], Code]] = {
+TABLE: Final[Mapping[type[Exception], Code]] = {
     errors.InvalidRequest: Code(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     errors.RequestIdReused: Code(grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"),
     errors.OrderNotFound: Code(grpc.StatusCode.NOT_FOUND, "ORDER_NOT_FOUND"),
     errors.IllegalTransition: Code(grpc.StatusCode.FAILED_PRECONDITION, "ILLEGAL_TRANSITION"),
     errors.EtagMismatch: Code(grpc.StatusCode.ABORTED, "ETAG_MISMATCH"),
     errors.ServiceUnavailable: Code(grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE"),
+    # What generated code raises for a method of a service that nobody has written.
+    NotImplementedError: Code(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED"),
 }
 """The code of each error; a subclass has that of the nearest class above it. What is not here is INTERNAL."""
 
@@ -58,6 +60,9 @@ def status_of(error: BaseException) -> Status:
             shown = violations[:_MOST_VIOLATIONS]
             fields = [BadRequest.FieldViolation(field=one.field, description=one.description) for one in shown]
             details.append(BadRequest(field_violations=fields))
+        case errors.RequestIdReused():
+            reused = BadRequest.FieldViolation(field="request_id", description=str(error))
+            details.append(BadRequest(field_violations=[reused]))
         case errors.IllegalTransition(status=status, allowed=allowed):
             metadata = {"status": status, "allowed": ",".join(allowed)}
         case errors.ServiceUnavailable():

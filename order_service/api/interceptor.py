@@ -3,8 +3,9 @@
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections import Counter as Tally
+from collections.abc import AsyncIterator, Awaitable, Callable, Set
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc
@@ -14,7 +15,7 @@ from grpc.aio import AbortError, ServerInterceptor
 from prometheus_client import Counter, Histogram
 
 from order_service.api.errors import DETAILS_KEY, INTERNAL, code_of, status_of
-from order_service.domain.errors import FieldViolation, InvalidRequest
+from order_service.domain.errors import FieldViolation, InvalidRequest, ServiceUnavailable
 from order_service.telemetry.metrics import Metrics
 
 log: Final = structlog.get_logger()
@@ -24,9 +25,25 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @dataclass(slots=True)
 class UnderWay:
-    """How many calls are being handled."""
+    """The calls that were begun and whose answers are not written yet: how many there are from each port of a client.
+    Clients of two machines may have the same port."""
 
-    calls: int = 0
+    calls: Tally[int] = field(default_factory=Tally)
+    refusing: bool = False
+
+    def begin(self, context: Context) -> None:
+        """Notes a call until its answer is written. Raises ServiceUnavailable if no more calls are begun."""
+        if self.refusing:
+            raise ServiceUnavailable("the server is shutting down")
+        port = _port(context.peer())
+        self.calls[port] += 1
+        # The stubs ask for an instance of a class of theirs.
+        context.add_done_callback(lambda _: self._end(port))  # type: ignore[arg-type]
+
+    def _end(self, port: int) -> None:
+        self.calls[port] -= 1
+        if not self.calls[port]:
+            del self.calls[port]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +66,14 @@ class RpcInterceptor(ServerInterceptor):
         self._wrapped: dict[str, Any] = {}
         self._under_way = UnderWay()
 
-    @property
-    def calls_under_way(self) -> int:
-        """How many calls of the service itself are being handled: those that watch its health do not count."""
-        return self._under_way.calls
+    def refuse_calls(self) -> None:
+        """Begins no more calls of the service itself: they are answered UNAVAILABLE. Its health can still be asked."""
+        self._under_way.refusing = True
+
+    def clients_waiting(self) -> Set[int]:
+        """The ports of the clients that wait for an answer of the service itself: who watches its health waits for
+        none."""
+        return frozenset(self._under_way.calls)
 
     async def intercept_service(
         self,
@@ -84,10 +105,16 @@ class RpcInterceptor(ServerInterceptor):
                 request_deserializer=_readable_or_error(handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )
+        if handler.stream_stream:
+            return grpc.stream_stream_rpc_method_handler(
+                _observed_stream(_of_readable(handler.stream_stream), method),
+                request_deserializer=_readable_or_error(handler.request_deserializer),
+                response_serializer=handler.response_serializer,
+            )
         return handler
 
     def _method(self, name: str, handler: Any) -> Method:
-        kind = "server_stream" if handler.response_streaming else "unary"
+        kind = "bidi_stream" if handler.stream_stream else "server_stream" if handler.response_streaming else "unary"
         _, service, method = name.split("/", 2)
         labels = (kind, service, method)
         return Method(
@@ -107,6 +134,7 @@ def _observed(
         started = _started(method)
         code = grpc.StatusCode.OK
         try:
+            method.under_way.begin(context)
             return await behaviour(_raised_if_error(request), context)
         except (Exception, asyncio.CancelledError) as error:
             code = _code(error, context)
@@ -124,6 +152,7 @@ def _observed_stream(
         started = _started(method)
         code = grpc.StatusCode.OK
         try:
+            method.under_way.begin(context)
             async for response in behaviour(_raised_if_error(request), context):
                 yield response
         except (Exception, asyncio.CancelledError, GeneratorExit) as error:
@@ -145,6 +174,16 @@ def _readable_or_error(deserialize: Callable[[bytes], Any]) -> Callable[[bytes],
             return InvalidRequest([FieldViolation("", "the bytes are no message of this method")])
 
     return readable_or_error
+
+
+def _of_readable(
+    behaviour: Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]],
+) -> Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]]:
+    async def readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            yield _raised_if_error(request)
+
+    return lambda requests, context: behaviour(readable(requests), context)
 
 
 def _raised_if_error(request: Any) -> Any:
@@ -177,13 +216,17 @@ async def _answer(error: BaseException, context: Context, method: Method) -> Non
 
 def _started(method: Method) -> float:
     method.started.inc()
-    method.under_way.calls += 1
     return time.perf_counter()
 
 
 def _finished(method: Method, code: grpc.StatusCode, started: float) -> None:
     seconds = time.perf_counter() - started
-    method.under_way.calls -= 1
     method.handled.labels(*method.labels, code.name).inc()
     method.seconds.observe(seconds)
     log.info("rpc.handled", method=method.name, code=code.name, seconds=round(seconds, 6))
+
+
+def _port(peer: str) -> int:
+    """The port in an address as gRPC gives it, such as "ipv4:127.0.0.1:50000"."""
+    port = peer.rpartition(":")[2]
+    return int(port) if port.isdecimal() else 0

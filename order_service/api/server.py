@@ -1,26 +1,31 @@
 """The gRPC server: the service, health checking and, where enabled, reflection."""
 
 import asyncio
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
 import grpc
+import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 
+from order_service.api.connections import close_port, end_connections, is_listener, listener_of
 from order_service.api.interceptor import RpcInterceptor
 from order_service.api.servicer import OrderServicer
 from order_service.domain.errors import OrderServiceError
 from order_service.pb import order_pb2, order_pb2_grpc
 from order_service.telemetry.metrics import Metrics
 
+log: Final = structlog.get_logger()
+
 SERVICE: Final = order_pb2.DESCRIPTOR.services_by_name["OrderService"].full_name
 
-_QUIET_SECONDS: Final = 1.0
-"""For so long after its last call a server that stops waits for answers to be on their way."""
+_ANSWERS_SECONDS: Final = 0.05
+"""A connection of a server that stops is left open for so long after its last answer, at least."""
 
 _OPTIONS: Final = (
     # Without it a second server would bind the same port in silence and take half of the calls.
@@ -46,30 +51,62 @@ class Listening:
 
 
 class Server:
-    """The server, from start to stop."""
+    """The server, from start to stop.
+
+    gRPC for Python ends its server for good at one call whose path is no UTF-8, which anybody can send (grpc/grpc
+    `src/python/grpcio/grpc/_cython/_cygrpc/aio/server.pyx.pxi`: `_server_main_loop` decodes it, and
+    `_serving_task_crash_handler` shuts down). Nothing but the port that nobody listens on tells of it: see `revive`.
+    """
 
     def __init__(self, servicer: OrderServicer, metrics: Metrics) -> None:
         # A span for each health check would be noise, and the library's interceptor breaks Watch.
-        traces = aio_server_interceptor(filter_=filters.negate(filters.health_check()))
+        self._traces = aio_server_interceptor(filter_=filters.negate(filters.health_check()))
         self._rpcs = RpcInterceptor(metrics)
-        self._server = grpc.aio.server(interceptors=[traces, self._rpcs], options=_OPTIONS)
+        self._servicer = servicer
         self._health = health.aio.HealthServicer()
-        order_pb2_grpc.add_OrderServiceServicer_to_server(servicer, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._listening = Listening("", 0, False)
+        # Where the system does not tell it is None, and nothing is revived.
+        self._listener: int | None = None
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self, listening: Listening) -> int:
         """Listens; returns the port. Not yet serving by its health: see `set_serving`. Raises PortTaken."""
+        await self.set_serving(False)
+        port = await self._listen(listening)
+        self._listening = replace(listening, port=port)
+        return port
+
+    async def revive(self, grace: timedelta) -> None:
+        """Listens again if gRPC has stopped to by itself; the calls under way then have `grace` to end. To be called
+        now and then between `start` and `stop`."""
+        if self._listener is None or is_listener(self._listener, self._listening.port):
+            return
+        log.error("api.server_ended", port=self._listening.port)
+        ended = self._server
+        await self._listen(self._listening)
+        self._end(ended, grace)
+
+    async def _listen(self, listening: Listening) -> int:
+        server = grpc.aio.server(interceptors=[self._traces, self._rpcs], options=_OPTIONS)
+        order_pb2_grpc.add_OrderServiceServicer_to_server(self._servicer, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if listening.reflection:
-            reflection.enable_server_reflection(_services(), self._server)
+            reflection.enable_server_reflection(_services(), server)
         try:
-            port: int = self._server.add_insecure_port(f"{listening.host}:{listening.port}")
+            port: int = server.add_insecure_port(f"{listening.host}:{listening.port}")
         except RuntimeError as error:
             raise PortTaken(
                 f"GRPC_PORT: cannot listen on {listening.host}:{listening.port}; is another process using it?"
             ) from error
-        await self.set_serving(False)
-        await self._server.start()
+        await server.start()
+        self._server = server
+        self._listener = listener_of(port)
         return port
+
+    def _end(self, server: grpc.aio.Server, grace: timedelta) -> None:
+        ending = asyncio.create_task(server.stop(grace.total_seconds()), name="ending")
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     async def set_serving(self, serving: bool) -> None:
         """What health checks are told."""
@@ -78,15 +115,20 @@ class Server:
             await self._health.set(service, status)
 
     async def stop(self, grace: timedelta) -> None:
-        """Takes no more calls, and lets those under way finish within `grace`."""
+        """Begins no more calls, and lets those under way finish within `grace`.
+
+        A call that is not begun is UNAVAILABLE to its caller, whether it is answered or its connection ends."""
+        ends = time.monotonic() + grace.total_seconds()
         await self._health.enter_graceful_shutdown()
-        stopping = asyncio.create_task(self._server.stop(grace.total_seconds()))
-        # gRPC also waits for those who watch the health, and for a call that came just before it began to stop and that
-        # it has lost: no handler has seen it, and its caller waits for nothing.
-        while not (await asyncio.wait({stopping}, timeout=_QUIET_SECONDS))[0]:
-            if not self._rpcs.calls_under_way:
-                await self._server.stop(None)
-        await stopping
+        self._rpcs.refuse_calls()
+        close_port(self._listening.port)
+        waiting, left = self._rpcs.clients_waiting(), 1
+        while (waiting or left) and time.monotonic() < ends:
+            await asyncio.sleep(_ANSWERS_SECONDS)
+            answered, waiting = waiting, self._rpcs.clients_waiting()
+            left = end_connections(self._listening.port, spared=waiting | answered)
+        end_connections(self._listening.port, spared=())
+        await self._server.stop(None)
 
 
 def _services() -> Sequence[str]:

@@ -1,6 +1,8 @@
 """The api process: the gRPC server."""
 
+import asyncio
 import functools
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -10,15 +12,19 @@ from order_service.api.order_creation import OrderCreation
 from order_service.api.server import Listening, Server
 from order_service.api.servicer import Collaborators, OrderServicer, read_batch
 from order_service.api.watching import Watching
-from order_service.bootstrap.process import Process, check_database, opened, saga_rules
+from order_service.bootstrap.process import Process, check_database, opened, saga_rules, within_grace
 from order_service.config import Settings
-from order_service.loops import Periodic, supervise
+from order_service.loops import Periodic, Run, supervise, wait_for_event
 
 log: Final = structlog.get_logger()
 
 _TRANSACTIONS_AT_ONCE: Final = 4
 _MOST_WAITING: Final = 20_000
 _LARGEST_READ: Final = 200
+_REVIVE_SECONDS: Final = 0.2
+"""For so long, at most, nobody listens after gRPC has ended its server."""
+_CLOSING: Final = timedelta(seconds=1)
+"""What the server may take to close once the grace of its calls is over."""
 
 
 async def api(settings: Settings) -> None:
@@ -30,11 +36,9 @@ async def api(settings: Settings) -> None:
         log.info("api.listening", port=port)
         process.readiness.report("started")
         health = Periodic("health", 1.0, functools.partial(_check_health, process, server), process.metrics)
-        loops = [*process.loops(), ("health", health.run), ("watching", watching.run)]
-        try:
-            await supervise(loops, process.stopping)
-        finally:
-            await server.stop(settings.shutdown_grace)
+        serving: Run = functools.partial(_serve, server, settings.shutdown_grace)
+        loops = [*process.loops(), ("health", health.run), ("watching", watching.run), ("grpc", serving)]
+        await within_grace(supervise(loops, process.stopping), process.stopping, settings.shutdown_grace + _CLOSING)
 
 
 def _collaborators(process: Process, watching: Watching) -> Collaborators:
@@ -51,6 +55,16 @@ def _collaborators(process: Process, watching: Watching) -> Collaborators:
         metrics=process.metrics,
         default_currency=process.settings.default_currency,
     )
+
+
+async def _serve(server: Server, grace: timedelta, stopping: asyncio.Event) -> None:
+    """Lets the server work until it is asked to stop, or another part of the process has ended."""
+    try:
+        while not stopping.is_set():
+            await server.revive(grace)
+            await wait_for_event(stopping, _REVIVE_SECONDS)
+    finally:
+        await server.stop(grace)
 
 
 async def _check_health(process: Process, server: Server) -> int:

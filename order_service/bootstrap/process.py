@@ -3,11 +3,12 @@
 import asyncio
 import functools
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -134,3 +135,16 @@ async def _measure_pool(process: Process) -> int:
     process.metrics.pool_connections.labels("used").set(figures.get("pool_size", 0) - idle)
     process.metrics.pool_waiting.set(figures.get("requests_waiting", 0))
     return 0
+
+
+async def within_grace(working: Coroutine[Any, Any, None], stopping: asyncio.Event, grace: timedelta) -> None:
+    """Lets loops work, and once they are asked to stop gives them `grace` for the round they are in."""
+    task = asyncio.create_task(working)
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    try:
+        async with asyncio.timeout(grace.total_seconds()):
+            await task
+    except TimeoutError:
+        log.warning("process.grace_over", seconds=grace.total_seconds())

@@ -2,15 +2,14 @@
 
 import asyncio
 import functools
-from collections.abc import Collection, Coroutine
-from datetime import timedelta
+from collections.abc import Collection
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import structlog
 
-from order_service.bootstrap.process import Process, check_database, opened, saga_rules
+from order_service.bootstrap.process import Process, check_database, opened, saga_rules, within_grace
 from order_service.config import Settings
 from order_service.inbox.receive import Receiver
 from order_service.loops import Periodic, Run, supervise
@@ -48,7 +47,7 @@ async def worker(settings: Settings, roles: Collection[Role]) -> None:
             loops.extend(_timers(process, hint))
         log.info("worker.started", roles=sorted(roles))
         process.readiness.report("started")
-        await _within_grace(supervise(loops, process.stopping), process.stopping, settings.shutdown_grace)
+        await within_grace(supervise(loops, process.stopping), process.stopping, settings.shutdown_grace)
 
 
 def _relay(process: Process, hint: asyncio.Event) -> Relay:
@@ -102,16 +101,3 @@ def _timers(process: Process, hint: asyncio.Event) -> list[tuple[str, Run]]:
         ),
     ]
     return [(loop.name, loop.run) for loop in loops]
-
-
-async def _within_grace(working: Coroutine[Any, Any, None], stopping: asyncio.Event, grace: timedelta) -> None:
-    """Lets loops work, and once they are asked to stop gives them `grace` for the round they are in."""
-    task = asyncio.create_task(working)
-    stop = asyncio.create_task(stopping.wait())
-    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
-    try:
-        async with asyncio.timeout(grace.total_seconds()):
-            await task
-    except TimeoutError:
-        log.warning("process.grace_over", seconds=grace.total_seconds())

@@ -47,6 +47,8 @@ def _route_libraries(level: int) -> None:
     root.handlers[:] = [_ToStructlog()]
     root.setLevel(level)
     logging.captureWarnings(True)
+    # An error with a trace for each caller who goes away from a stream, and nothing wrong: its context is gone with it.
+    logging.getLogger("opentelemetry.context").setLevel(logging.CRITICAL)
 
 
 class _ToStructlog(logging.Handler):

@@ -75,6 +75,7 @@ def test_every_error_that_an_rpc_can_raise_has_a_code_or_is_internal_on_purpose(
         (errors.StorageUnavailable("away"), grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE"),
         (errors.BrokerUnavailable("away"), grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE"),
         (Overloaded("too many"), grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE"),
+        (NotImplementedError("Method not implemented!"), grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED"),
         (errors.StorageRefused("constraint"), grpc.StatusCode.INTERNAL, "INTERNAL"),
         (ZeroDivisionError("boom"), grpc.StatusCode.INTERNAL, "INTERNAL"),
     ],
@@ -102,6 +103,18 @@ def test_bad_input_names_each_field() -> None:
             field_violations=[
                 BadRequest.FieldViolation(field="user_id", description="must not be empty"),
                 BadRequest.FieldViolation(field="items[0].quantity", description="must be at least 1"),
+            ]
+        )
+    ]
+
+
+def test_a_request_id_that_was_used_before_is_a_bad_field() -> None:
+    status = status_of(errors.RequestIdReused("it was used for other content"))
+
+    assert details(status, BadRequest) == [
+        BadRequest(
+            field_violations=[
+                BadRequest.FieldViolation(field="request_id", description="it was used for other content")
             ]
         )
     ]
