@@ -73,6 +73,12 @@ class Orders(Table):
         found = await self._all("locked", _locked_order_of, order_ids=list(order_ids))
         return {locked.order.order_id: locked for locked in found}
 
+    async def lock_readable(self, order_ids: Collection[UUID]) -> dict[UUID, LockedOrder]:
+        """The same, without those that this version cannot read: in the midst of an upgrade they are the other's."""
+        await self._execute("lock", order_ids=list(order_ids))
+        found = await self._all("locked", _locked_order_if_readable, order_ids=list(order_ids))
+        return {locked.order.order_id: locked for locked in found if locked is not None}
+
     async def update(self, changed: Sequence[tuple[LockedOrder, Order]]) -> None:
         """Writes what has become of locked orders."""
         batch = [_change_row(locked, order) for locked, order in changed]
@@ -126,6 +132,13 @@ def _locked_order_of(*columns: Any) -> LockedOrder:
     *order, state, steps, asked_at, deadline_at, traceparent, now = columns
     saga = saga_of(order[0], state, steps, asked_at, deadline_at)
     return LockedOrder(_order_of(*order), saga, traceparent or "", now)
+
+
+def _locked_order_if_readable(*columns: Any) -> LockedOrder | None:
+    try:
+        return _locked_order_of(*columns)
+    except ValueError:
+        return None
 
 
 def _order_row(order: Order) -> dict[str, Any]:

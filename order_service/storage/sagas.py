@@ -34,12 +34,16 @@ class Sagas(Table):
             await self._execute("update", rows=rows([_row(saga) for saga in sagas]))
 
     async def due(self, limit: int) -> list[UUID]:
-        """The orders whose saga's deadline has passed, longest overdue first, at most `limit`."""
-        return await self._all("due", lambda order_id: order_id, limit=limit)
+        """The orders whose saga's deadline has passed: at most `limit` that have become due last, the last one first,
+        then at most `limit` others that are longest overdue."""
+        return list(dict.fromkeys(await self._all("due", lambda order_id: order_id, limit=limit)))
 
-    async def postpone(self, order_ids: Collection[UUID], seconds: float) -> None:
-        """Moves deadlines that have passed: for sagas that could not be dealt with, lest they starve the others."""
-        await self._execute("postpone", order_ids=list(order_ids), seconds=seconds)
+    async def postpone(self, order_ids: Collection[UUID], least_seconds: float, most_seconds: float) -> int:
+        """Moves deadlines that have passed, lest sagas that could not be dealt with starve the others: each by as long
+        as it has waited already, between the bounds. Returns how many it moved."""
+        return await self._count(
+            "postpone", order_ids=list(order_ids), least_seconds=least_seconds, most_seconds=most_seconds
+        )
 
     async def get(self, order_id: UUID) -> SagaAtTime | None:
         """One saga, or None."""

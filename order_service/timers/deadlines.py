@@ -16,7 +16,8 @@ from order_service.use_cases.expire_sagas import expire_sagas
 log: Final = structlog.get_logger()
 
 _BATCH: Final = 200
-_PUT_OFF_SECONDS: Final = 60.0
+_PUT_OFF_SECONDS: Final = (60.0, 3_600.0)
+"""At least and at most; between them, by as long as a saga has waited already: so tries become rarer."""
 
 
 class Deadlines:
@@ -29,17 +30,19 @@ class Deadlines:
         self._hint = hint
 
     async def round(self) -> int:
-        """Deals with up to a batch of due sagas; returns how many were due. Raises StorageUnavailable."""
+        """Deals with a batch of the sagas that became due last, and with one of those that are longest overdue; returns
+        how many were due. Raises StorageUnavailable."""
         async with self._database.read() as unit_of_work:
             due = await unit_of_work.sagas.due(_BATCH)
-        if due:
-            await self._expire(due)
-            self._hint.set()
+        for batch in (due[:_BATCH], due[_BATCH:]):
+            if batch:
+                await self._expire(batch)
+                self._hint.set()
         return len(due)
 
     async def _expire(self, order_ids: Sequence[UUID]) -> None:
-        """A batch that fails is halved until the culprit is alone, and only that is put off; so is a saga that its
-        deadline does not move, unless another worker has moved it meanwhile."""
+        """A batch that fails is halved until the culprit is alone, and only that is put off; so are sagas that cannot
+        be read, or that their deadline does not move, unless another worker has moved them meanwhile."""
         try:
             advances = await self._database.run(lambda work: expire_sagas(work, order_ids, self._rules))
         except StorageUnavailable:
@@ -50,10 +53,15 @@ class Deadlines:
                 await self._expire(order_ids[:middle])
                 await self._expire(order_ids[middle:])
                 return
-            log.exception("deadlines.put_off", order_id=str(order_ids[0]))
-            await self._database.run(lambda work: work.sagas.postpone(order_ids, _PUT_OFF_SECONDS))
+            log.exception("deadlines.failed", order_id=str(order_ids[0]))
+            await self._put_off(order_ids)
         else:
             count_advances(self._metrics, advances)
-            still_due = [done.order.order_id for done in advances if done.settled is None]
-            if still_due:
-                await self._database.run(lambda work: work.sagas.postpone(still_due, _PUT_OFF_SECONDS))
+            moved = {done.order.order_id for done in advances if done.settled is not None}
+            await self._put_off([order_id for order_id in order_ids if order_id not in moved])
+
+    async def _put_off(self, order_ids: Sequence[UUID]) -> None:
+        if order_ids:
+            count = await self._database.run(lambda work: work.sagas.postpone(order_ids, *_PUT_OFF_SECONDS))
+            if count:
+                log.warning("deadlines.put_off", sagas=count, order_id=str(order_ids[0]))

@@ -263,7 +263,7 @@ async def an_orders_life(platform: Platform, database: Database, order_id: objec
     await make_due(platform, [same])
     async with database.read() as work:
         assert await work.sagas.due(10) == [same]
-    await database.run(lambda work: work.sagas.postpone([same], 0))
+    await database.run(lambda work: work.sagas.postpone([same], 0, 0))
     await database.run(lambda work: stimulate(work, same, DeadlinePassed()))
     await database.run(lambda work: stimulate(work, same, ReplyReceived(StepName.STOCK, True)))
     await database.run(lambda work: stimulate(work, other, CANCEL))

@@ -15,17 +15,27 @@ from json_to_recordset(%(rows)s::json) as r (
 where s.order_id = r.order_id
 
 -- name: due
--- Sagas whose deadline has passed, longest overdue first. Unlocked: who acts on one locks its order and looks again.
-select s.order_id from order_service.sagas s
+-- Sagas whose deadline has passed: those that have become due last, then those that are longest overdue. From both ends,
+-- so that however many cannot be dealt with, fresh ones do not wait for them. Unlocked: who acts on one locks its order
+-- and looks again.
+(select s.order_id from order_service.sagas s
+where s.deadline_at <= now()
+order by s.deadline_at desc
+limit %(limit)s)
+union all
+(select s.order_id from order_service.sagas s
 where s.deadline_at <= now()
 order by s.deadline_at
-limit %(limit)s
+limit %(limit)s)
 
 -- name: postpone
--- Moves the deadline of sagas that could not be dealt with, so that they do not starve the others.
+-- Moves the deadline of sagas that could not be dealt with, each by as long as it has waited for its answer already,
+-- between the bounds.
 update order_service.sagas s
-set deadline_at = now() + %(seconds)s * interval '1 second'
+set deadline_at = now() + greatest(%(least_seconds)s, least(%(most_seconds)s,
+    extract(epoch from now() - coalesce(s.asked_at, s.started_at)))) * interval '1 second'
 where s.order_id = any(%(order_ids)s) and s.deadline_at <= now()
+returning 1
 
 -- name: get
 -- One saga, with the database's clock.
