@@ -14,6 +14,8 @@ from yarl import URL
 from order_service.broker.undecodable import tolerate_undecodable_properties
 from order_service.domain.errors import BrokerUnavailable
 
+Connection = AbstractConnection
+
 CONNECT_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 2.0
 _HEARTBEAT_SECONDS: Final = 3
@@ -24,7 +26,7 @@ FAILURES: Final = (Exception,)
 
 
 @asynccontextmanager
-async def connected(urls: Sequence[str], role: str) -> AsyncIterator[AbstractConnection]:
+async def connected(urls: Sequence[str], role: str) -> AsyncIterator[Connection]:
     """A connection of its own, closed at the end. Tries the brokers in random order. Raises BrokerUnavailable."""
     connection = await _connect(urls, role)
     try:
@@ -37,7 +39,7 @@ async def connected(urls: Sequence[str], role: str) -> AsyncIterator[AbstractCon
 
 
 @asynccontextmanager
-async def channel_of(connection: AbstractConnection) -> AsyncIterator[Channel]:
+async def channel_of(connection: Connection) -> AsyncIterator[Channel]:
     """A channel with publisher confirms, as aiormq has it: the layer below aio-pika, without a task a message."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -52,7 +54,7 @@ async def channel_of(connection: AbstractConnection) -> AsyncIterator[Channel]:
     yield underlay
 
 
-async def _connect(urls: Sequence[str], role: str) -> AbstractConnection:
+async def _connect(urls: Sequence[str], role: str) -> Connection:
     tolerate_undecodable_properties()
     failure: BaseException | None = None
     for url in random.sample(urls, len(urls)):

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
+from aiormq.exceptions import ChannelAccessRefused
 
 from order_service.broker.connection import FAILURES, channel_of, connected, reraise_if_cancelled, told
-from order_service.broker.topology import declare
+from order_service.broker.existing_queue import QueueInUse
+from order_service.broker.topology import kept_declared
 from order_service.domain.errors import BrokerUnavailable
 
 _SETUP_SECONDS: Final = 10.0
@@ -75,23 +77,41 @@ class Consumer:
             )
         )
 
+    async def stop(self) -> int:
+        """Ends the delivery; how many messages came that `next_batch` has not given: they go back to the queue when the
+        connection closes. Every `acknowledge` before has reached the broker. Raises BrokerUnavailable."""
+        try:
+            async with asyncio.timeout(_SETUP_SECONDS):
+                for tag in tuple(self._channel.consumers):
+                    await self._channel.basic_cancel(tag)
+        except (*FAILURES, asyncio.CancelledError) as error:
+            reraise_if_cancelled()
+            raise BrokerUnavailable(told(error)) from error
+        return self._received.qsize()
+
     def cancelled(self, _: object) -> None:
         """Called by aiormq when the broker ends the consumer."""
         self._lost.set()
 
 
 @asynccontextmanager
-async def consuming(urls: Sequence[str], queue: str, prefetch: int) -> AsyncIterator[Consumer]:
-    """A consumer of a queue on a connection of its own, after everything was declared. Raises BrokerUnavailable."""
-    async with connected(urls, f"consumer of {queue}") as connection, channel_of(connection) as channel:
-        await declare(channel)
+async def consuming(urls: Sequence[str], queue: str, prefetch: int, exclusive: bool = False) -> AsyncIterator[Consumer]:
+    """A consumer of a queue on a connection of its own, after everything was declared. If `exclusive`, the only one:
+    raises QueueInUse if there is another. Raises BrokerUnavailable."""
+    async with (
+        connected(urls, f"consumer of {queue}") as connection,
+        channel_of(connection) as channel,
+        kept_declared(channel),
+    ):
         consumer = Consumer(channel)
         try:
             async with asyncio.timeout(_SETUP_SECONDS):
                 await channel.basic_qos(prefetch_count=prefetch)
                 channel.on_consumer_cancel_callbacks.add(consumer.cancelled)
-                await channel.basic_consume(queue, consumer.receive)
+                await channel.basic_consume(queue, consumer.receive, exclusive=exclusive)
         except (*FAILURES, asyncio.CancelledError) as error:
             reraise_if_cancelled()
+            if exclusive and isinstance(error, ChannelAccessRefused):
+                raise QueueInUse(f"the queue {queue!r} may not be consumed by us alone: {error}") from error
             raise BrokerUnavailable(told(error)) from error
         yield consumer

@@ -1,9 +1,13 @@
 """The exchanges, queues and bindings: the platform's as they are, and our own."""
 
 import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 from aiormq.channel import Channel
 from aiormq.exceptions import AMQPError
 
@@ -12,9 +16,14 @@ from order_service.domain.errors import BrokerUnavailable
 from order_service.domain.events import EventType
 from order_service.saga.order_saga import STEPS, StepName
 
+log: Final = structlog.get_logger()
+
 EVENTS_EXCHANGE: Final = "order.events"
 STOCK_UPDATE_EXCHANGE: Final = "stock_update_exchange"
 PAYMENT_RESULT_EXCHANGE: Final = "payment_result_exchange"
+
+OLD_STOCK_QUEUE: Final = "order_service_stock_update_queue"
+"""Where the service before this one took StockUpdateResult from: a durable classic queue, never declared here."""
 
 FANOUTS: Final = {
     "orders_exchange": EventType.ORDER_CREATED,
@@ -23,6 +32,9 @@ FANOUTS: Final = {
 """The platform's exchanges that take our events, and which."""
 
 _DECLARE_SECONDS: Final = 10.0
+_AGAIN_SECONDS: Final = 10.0
+"""So long replies may be dropped after an operator has unbound their queue."""
+
 _DELIVERY_LIMIT: Final = 1_000_000_000
 """RabbitMQ 4 drops a message after 20 deliveries unless told otherwise; 3.10 does not know "unlimited" (-1). This
 service parks what it cannot handle itself, so the broker must never do it."""
@@ -60,6 +72,30 @@ async def declare(channel: Channel) -> None:
     except (*FAILURES, asyncio.CancelledError) as error:
         reraise_if_cancelled()
         raise BrokerUnavailable(told(error)) from error
+
+
+@asynccontextmanager
+async def kept_declared(channel: Channel, seconds: float = _AGAIN_SECONDS) -> AsyncIterator[None]:
+    """Declares everything, and within the block again every so often, give or take a quarter: a queue that an operator
+    has unbound gets nothing, and nobody is told. Raises BrokerUnavailable if the first time fails; a later failure
+    closes the channel, or does no harm."""
+    await declare(channel)
+    again = asyncio.create_task(_declare_again(channel, seconds))
+    try:
+        yield
+    finally:
+        again.cancel()
+        await asyncio.gather(again, return_exceptions=True)
+
+
+async def _declare_again(channel: Channel, seconds: float) -> None:
+    while not channel.is_closed:
+        await asyncio.sleep(random.uniform(0.75, 1.25) * seconds)
+        try:
+            await declare(channel)
+        except BrokerUnavailable as error:
+            if not channel.is_closed:
+                log.warning("topology.not_declared", error=str(error))
 
 
 async def _declare_events(channel: Channel) -> None:

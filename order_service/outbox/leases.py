@@ -16,11 +16,13 @@ from order_service.storage.outbox import Fence
 from order_service.storage.unit_of_work import UnitOfWork
 from order_service.telemetry.metrics import Metrics
 
-TTL_SECONDS: Final = 1.4
-"""How long a lease holds without being renewed: a relay that died is taken over within this and one renewal."""
+TTL_SECONDS: Final = 1.25
+"""How long a lease holds without being renewed: a relay that died is taken over within this, one renewal and what that
+waits."""
 
-RENEW_SECONDS: Final = 0.35
-_BETWEEN_WINDOWS_SECONDS: Final = 0.2
+RENEW_SECONDS: Final = 0.3
+BETWEEN_WINDOWS_SECONDS: Final = 0.2
+"""How long a renewal waits for what is in flight to be marked, at most."""
 
 log: Final = structlog.get_logger()
 
@@ -38,6 +40,7 @@ class Leases:
         self._epochs: Mapping[int, int] = {}
         self._valid_until = 0.0
         self._in_flight = asyncio.Lock()
+        self._standing_back = False
 
     @asynccontextmanager
     async def window(self) -> AsyncIterator[Fence]:
@@ -54,6 +57,11 @@ class Leases:
         nothing may be sent until the next renewal says what is held."""
         self._valid_until = 0.0
 
+    def stand_back(self, for_now: bool) -> None:
+        """Lets go of everything at the next renewal, and takes nothing, for as long as this relay has no broker to
+        send to: others may have one. A connection that is back by then costs nothing."""
+        self._standing_back = for_now
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Renews until `stopping` is set, then lets go of everything."""
         while not stopping.is_set():
@@ -69,6 +77,10 @@ class Leases:
         """Renews, and takes or gives up buckets so that live relays have fair shares. Raises StorageUnavailable.
 
         Gives up only between two windows: another relay would send again what is in flight."""
+        if self._standing_back:
+            if self._epochs:
+                await self.release()
+            return
         between_windows = await self._wait_for_window()
         try:
             asked_at = self._clock()
@@ -84,12 +96,13 @@ class Leases:
     async def release(self) -> None:
         """Lets go of everything, so that another relay can take over at once. Raises StorageUnavailable."""
         self._epochs = {}
+        self._metrics.leased_buckets.set(0)
         await self._database.run(self._release)
 
     async def _wait_for_window(self) -> bool:
         """Whether what was in flight has been marked soon enough to renew in time; then no new window begins."""
         try:
-            async with asyncio.timeout(_BETWEEN_WINDOWS_SECONDS):
+            async with asyncio.timeout(BETWEEN_WINDOWS_SECONDS):
                 return await self._in_flight.acquire()
         except TimeoutError:
             return False

@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import structlog
 
 from order_service.broker.connection import Channel, channel_of, connected
 from order_service.broker.publisher import Outgoing, Published, Verdict, publish
-from order_service.broker.topology import declare
+from order_service.broker.topology import kept_declared
 from order_service.domain.errors import BrokerUnavailable, ServiceUnavailable, StorageUnavailable
 from order_service.domain.events import REQUESTS
 from order_service.loops import Backoff, Pace, wait_for_event
@@ -31,7 +31,8 @@ _PER_BUCKET: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class RelayRules:
-    """`window` events at once; one that nobody takes for `park_after` is handed to an operator."""
+    """`window` events at once; one that is not taken for `park_after` from its first failed try on is handed to an
+    operator."""
 
     window: int
     park_after: timedelta
@@ -84,13 +85,18 @@ class Relay:
         backoff = Backoff()
         while not stopping.is_set():
             try:
-                async with connected(self._urls, "relay") as connection, channel_of(connection) as channel:
-                    await declare(channel)
+                async with (
+                    connected(self._urls, "relay") as connection,
+                    channel_of(connection) as channel,
+                    kept_declared(channel),
+                ):
                     self._connected(True)
+                    self._leases.stand_back(False)
                     backoff.reset()
                     await self._relay(channel, stopping)
             except ServiceUnavailable as error:
                 self._connected(False, str(error))
+                self._leases.stand_back(isinstance(error, BrokerUnavailable))
                 self._metrics.loop_failures.labels("relay").inc()
                 log.warning("relay.unavailable", error=str(error))
                 await backoff.wait(stopping)
@@ -141,7 +147,7 @@ class Relay:
                 continue
             if result.verdict is Verdict.CONFIRMED or _is_fact_without_listener(due, result):
                 outcome.sent.append(due)
-            elif datetime.now(UTC) - due.enqueued_at >= self._rules.park_after:
+            elif due.not_taken_for >= self._rules.park_after:
                 outcome.parked.append(Failure(due, result.told, 0))
             else:
                 outcome.failed.append(Failure(due, result.told, delay_seconds(due.attempts)))

@@ -112,10 +112,17 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
-        """One of the pool's, for twice the time limit of a statement: longer only a server takes that keeps silent."""
+        """One of the pool's, for twice the time limit of a statement: longer only a server takes that keeps silent.
+
+        One that turns out to be read-only leads to a primary that is none any more: the pool replaces it by a new one,
+        which with several hosts and `target_session_attrs=read-write` finds the primary."""
         async with self._pool.connection() as connection:
             with cut_off_after(self._timeout * 2, connection):
-                yield connection
+                try:
+                    yield connection
+                except errors.ReadOnlySqlTransaction:
+                    await connection.close()
+                    raise
 
     async def _check(self, connection: Connection) -> None:
         with cut_off_after(self._timeout, connection):
@@ -135,13 +142,16 @@ def _conninfo(url: str, timeout: float, application: str) -> str:
         keepalives_count=3,
         tcp_user_timeout=10_000,
         options=f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
-        f" -c idle_in_transaction_session_timeout={milliseconds * 2} -c timezone=UTC",
+        f" -c idle_in_transaction_session_timeout={milliseconds * 2} -c timezone=UTC"
+        # None of these ends a session that waits for the rest of a pipeline: should we vanish in the midst of one, it
+        # would keep its locks for as long as the server's TCP waits, which by default is two hours.
+        " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000",
     )
 
 
 def _broken(error: BaseException) -> bool:
-    """Whether the connection was lost, so that another one may do."""
-    return (
+    """Whether the connection was lost, or leads to a server that takes no writes, so that another one may do."""
+    return isinstance(error, errors.ReadOnlySqlTransaction) or (
         isinstance(error, psycopg.OperationalError)
         and (error.sqlstate is None or error.sqlstate.startswith(("57P", "08")))
         and not isinstance(error, PoolTimeout)

@@ -15,6 +15,7 @@ from order_service.storage.outbox import Outbox
 from order_service.storage.parked_messages import ParkedMessages
 from order_service.storage.relay_leases import RelayLeases
 from order_service.storage.sagas import Sagas
+from order_service.storage.server import Server
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -71,3 +72,8 @@ class UnitOfWork:
     def parked(self) -> ParkedMessages:
         """Messages that wait for an operator."""
         return ParkedMessages(self._connection)
+
+    @cached_property
+    def server(self) -> Server:
+        """PostgreSQL itself: how it is set, and what this role may do."""
+        return Server(self._connection)

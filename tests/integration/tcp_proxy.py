@@ -19,6 +19,8 @@ class TcpProxy:
         self._requests = asyncio.Event()
         self._answers = asyncio.Event()
         self.accepted = 0
+        self.delay_seconds = 0.0
+        """What passes is held up for so long, in both directions."""
 
     @classmethod
     @asynccontextmanager
@@ -86,8 +88,11 @@ class TcpProxy:
         self._writers.discard(to_writer)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
-        with suppress(OSError):
+        # uvloop raises RuntimeError where a connection was cut while something waited to pass.
+        with suppress(OSError, RuntimeError):
             while data := await reader.read(65_536):
+                if self.delay_seconds:
+                    await asyncio.sleep(self.delay_seconds)
                 await flowing.wait()
                 writer.write(data)
                 await writer.drain()
