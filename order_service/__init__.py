@@ -7,6 +7,7 @@ Rooms, outermost first; each may only use those below it (held by import-linter)
 
     cli, bootstrap, demo              the composition root, and what is built on the whole
     api | inbox | outbox | timers     edges: gRPC, received messages, sent messages, what is due
+    doctor                            beside them: judges how the servers are set
     use_cases | broker                one file for each thing the service can do; RabbitMQ. Neither sees the other
     storage                           the only room that knows SQL
     messages                          event <-> bytes

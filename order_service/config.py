@@ -19,6 +19,7 @@ from order_service.setting_kinds import (
     DATABASE_URL,
     ENDPOINT,
     HOST,
+    HTTP_URL,
     PORT,
     SWITCH,
     TEXT,
@@ -62,11 +63,21 @@ class Settings:
     metrics_port: Annotated[int, Variable("METRICS_PORT", PORT, ":9004", "port of /metrics, /healthz and /readyz")]
     metrics_host: Annotated[str, Variable("METRICS_HOST", HOST, "0.0.0.0", "address that they are served on")]  # noqa: S104
     database_url: Annotated[
-        str, Variable("DATABASE_URL", DATABASE_URL, None, "PostgreSQL; may be shared with other services", secret=True)
+        str,
+        Variable(
+            "DATABASE_URL",
+            DATABASE_URL,
+            None,
+            "PostgreSQL, one host or several; may be shared with other services",
+            secret=True,
+        ),
     ] = field(repr=False)
     rabbitmq_urls: Annotated[
         tuple[str, ...],
         Variable("RABBITMQ_URL", BROKER_URLS, None, "RabbitMQ, one URL for each node; the worker only", secret=True),
+    ] = field(repr=False)
+    rabbitmq_management_url: Annotated[
+        str, Variable("RABBITMQ_MANAGEMENT_URL", HTTP_URL, None, "RabbitMQ's HTTP API; `doctor` only", secret=True)
     ] = field(repr=False)
     saga_stock_timeout: Annotated[
         timedelta, Variable("SAGA_STOCK_TIMEOUT", duration(), "60s", "how long to wait for StockUpdateResult")

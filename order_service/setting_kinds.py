@@ -121,6 +121,11 @@ def _broker_urls(text: str) -> tuple[str, ...]:
     return urls
 
 
+def _http_url(text: str) -> str:
+    _matching(_HOST_AND_PORT, _split(text, ("http", "https")).netloc.rpartition("@")[2])
+    return text
+
+
 def _endpoint(text: str) -> str:
     parts = urlsplit(text if "://" in text else f"http://{text}")
     if parts.scheme not in ("http", "https"):
@@ -148,4 +153,7 @@ BROKER_URLS = Kind(
     "percent-encoded",
     _broker_urls,
     absent=(),
+)
+HTTP_URL = Kind(
+    "a URL such as http://user:password@host:15672, with special characters percent-encoded", _http_url, absent=""
 )

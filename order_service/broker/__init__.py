@@ -8,7 +8,8 @@ Guarantees:
 - A connection that failed once is thrown away, never mended: the next one declares everything anew. Plain connections
   instead of aio-pika's robust ones, because a restored consumer or channel hides what was lost meanwhile.
 - Publishing and consuming have a connection each: a memory or disk alarm blocks only those that publish.
-- A consumer whose queue was deleted fails loudly, like a connection that was lost.
+- A consumer whose queue was deleted fails loudly, like a connection that was lost. A queue or an exchange that an
+  operator unbound is bound again within seconds, by every connection that stands: nobody else would be told.
 
 Fails with `BrokerUnavailable`, whose text never holds the password. aio-pika may raise `CancelledError` although nobody
 cancelled (a connection closed with a confirm pending): here that is an unavailable broker, never a shutdown.

@@ -7,7 +7,9 @@ from typing import Any, NoReturn
 
 import click
 
+from order_service.cli.cut_over import cut_over
 from order_service.cli.demo import demo
+from order_service.cli.doctor import doctor
 from order_service.cli.events import events
 from order_service.cli.exits import INTERRUPTED, USAGE, fail
 from order_service.cli.orders import orders
@@ -55,6 +57,6 @@ def _add_exit_codes(command: click.Command) -> None:
             _add_exit_codes(below)
 
 
-for command in (api, worker, migrate, health, place, orders, parked, events, demo, variables):
+for command in (api, worker, migrate, health, place, orders, parked, events, doctor, cut_over, demo, variables):
     main.add_command(command)
 _add_exit_codes(main)

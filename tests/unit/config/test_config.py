@@ -134,7 +134,11 @@ def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes | Non
 
 
 def test_only_secrets_come_from_files() -> None:
-    assert {name for name in KNOWN_NAMES if name.endswith("_FILE")} == {"DATABASE_URL_FILE", "RABBITMQ_URL_FILE"}
+    assert {name for name in KNOWN_NAMES if name.endswith("_FILE")} == {
+        "DATABASE_URL_FILE",
+        "RABBITMQ_URL_FILE",
+        "RABBITMQ_MANAGEMENT_URL_FILE",
+    }
 
 
 def test_empty_text_counts_as_not_set() -> None:
