@@ -96,6 +96,11 @@ class History:
     """By the clock of the database, like `created_at`."""
     longest_wait: timedelta
     """After so long each order has its outcome: the deadlines of its steps, and the time to act upon them."""
+    shortest_wait: timedelta = timedelta(0)
+    """The shortest deadline of a step: no order is given up for silence sooner."""
+    most_repeats: int | None = None
+    """So many events the faults of the run can have made come again (a window for each relay or connection that was
+    lost); None if that is not known."""
 
 
 def content_of(items: Mapping[str, tuple[int, int]]) -> str:
