@@ -11,7 +11,7 @@ PB := order_service/pb
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I $(PB)=protos -I $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
 	--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc
 
-.PHONY: help setup demo up test check format proto proto-check clean
+.PHONY: help setup demo up chaos test check format proto proto-check clean faults fuzz endurance
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,18 @@ up: setup ## the same servers, api, worker and stock stand-in, until Ctrl-C
 
 test: check ## format, lint, types, import rules, generated code, and all tests on private servers
 	@exec $(BIN)/pytest -n 3 --dist loadscope
+
+faults: setup ## kill, cut and hang at every message between the processes and their servers, and judge it (an hour)
+	@exec $(BIN)/python -m tests.faults
+
+fuzz: setup ## garbage at every RPC and every consumed message for MINUTES=5; SEED=n repeats what was found
+	@exec $(BIN)/python -m tests.fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+chaos: setup ## break everything under load, and let the judge decide (MINUTES=10, SEED=n)
+	@exec $(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+endurance: setup ## a long backlog, stuck sagas, poison, and a hundred stops, each measured against its bound (15 minutes)
+	@exec $(BIN)/python -m tests.endurance $(if $(SCALE),--scale $(SCALE))
 
 check: setup proto-check ## all that needs no server: format, lint, types, import rules, generated code current
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run 'make format'"; exit 1; }
