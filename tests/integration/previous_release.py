@@ -1,10 +1,8 @@
 """The code of the release before this one, out of git, beside the checkout."""
 
-import io
 import re
 import subprocess
 import sys
-import tarfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +32,7 @@ def previous_release(folder: Path) -> Release:
     """The previous release, unpacked into a folder. Raises NoHistory."""
     commit = _commit()
     archive = _git("archive", "--format=tar", commit, "pyproject.toml", "order_service", "migrations")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
-        packed.extractall(folder, filter="data")
+    subprocess.run(["tar", "--extract", "--directory", str(folder)], input=archive, check=True, timeout=30)
     version = _version_in((folder / "pyproject.toml").read_text())
     # What tells its version: without this it would be that of the checkout, which is installed.
     told = folder / f"order_service-{version}.dist-info"
