@@ -133,10 +133,11 @@ class Relay:
     async def _fetch(self, fence: Fence) -> list[DueEvent]:
         if not fence.epochs:
             return []
-        since = self._scan.since(fence.epochs, time.monotonic())
+        began = time.monotonic()
+        since = self._scan.since(fence.epochs, began)
         async with self._database.read() as unit_of_work:
             window = await unit_of_work.outbox.fetch_due(since, _PER_BUCKET, self._rules.window)
-        self._scan.saw(window)
+        self._scan.saw(window, time.monotonic() - began)
         return window
 
     def _sort(self, window: Sequence[DueEvent], results: Sequence[Published]) -> Sorted:

@@ -13,6 +13,9 @@ _OVERLAP: Final = timedelta(seconds=1)
 _RESCAN_SECONDS: Final = 1.0
 """How often to look from the start: finds what was committed later than the overlap, and what its order held back."""
 
+_RESCAN_SHARE: Final = 0.05
+"""Of the time at most: with very many deleted rows that cannot be vacuumed a look from the start takes long."""
+
 
 class Scan:
     """Spares walking over deleted rows that are not vacuumed yet: without it a long transaction elsewhere in the
@@ -22,6 +25,7 @@ class Scan:
     def __init__(self) -> None:
         self._since: dict[int, datetime] = {}
         self._rescan_at = 0.0
+        self._rescanned_at: float | None = None
         self._last_bucket = -1
 
     def since(self, buckets: Iterable[int], clock: float) -> Mapping[int, datetime]:
@@ -29,11 +33,15 @@ class Scan:
         if clock >= self._rescan_at:
             self._since.clear()
             self._rescan_at = clock + _RESCAN_SECONDS
+            self._rescanned_at = clock
         turns = sorted(buckets, key=lambda bucket: (bucket <= self._last_bucket, bucket))
         return {bucket: self._since.get(bucket, _START) for bucket in turns}
 
-    def saw(self, batch: Iterable[DueEvent]) -> None:
-        """Notes how far a look came."""
+    def saw(self, batch: Iterable[DueEvent], seconds: float = 0.0) -> None:
+        """Notes how far a look came, and how long it took."""
+        if self._rescanned_at is not None:
+            self._rescan_at = self._rescanned_at + max(_RESCAN_SECONDS, seconds / _RESCAN_SHARE)
+            self._rescanned_at = None
         for due in batch:
             reached = due.due_at - _OVERLAP if due.due_at > _START + _OVERLAP else _START
             self._since[due.bucket] = max(self._since.get(due.bucket, _START), reached)

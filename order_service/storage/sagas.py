@@ -33,10 +33,13 @@ class Sagas(Table):
         if sagas:
             await self._execute("update", rows=rows([_row(saga) for saga in sagas]))
 
-    async def due(self, limit: int) -> list[UUID]:
-        """The orders whose saga's deadline has passed: at most `limit` that have become due last, the last one first,
-        then at most `limit` others that are longest overdue."""
-        return list(dict.fromkeys(await self._all("due", lambda order_id: order_id, limit=limit)))
+    async def longest_due(self, limit: int) -> list[UUID]:
+        """The orders whose saga's deadline has passed, longest overdue first."""
+        return await self._all("longest_due", lambda order_id: order_id, limit=limit)
+
+    async def last_due(self, limit: int) -> list[UUID]:
+        """The same, the last one that became due first."""
+        return await self._all("last_due", lambda order_id: order_id, limit=limit)
 
     async def postpone(self, order_ids: Collection[UUID], least_seconds: float, most_seconds: float) -> int:
         """Moves deadlines that have passed, lest sagas that could not be dealt with starve the others: each by as long

@@ -21,26 +21,28 @@ _PUT_OFF_SECONDS: Final = (60.0, 3_600.0)
 
 
 class Deadlines:
-    """One round cancels what is due."""
+    """Cancels what is due, in turns from both ends: the sagas that are longest overdue, and those that became due last.
+    However many cannot be dealt with, fresh ones do not wait for them."""
 
     def __init__(self, database: Database, rules: SagaRules, metrics: Metrics, hint: asyncio.Event) -> None:
         self._database = database
         self._rules = rules
         self._metrics = metrics
         self._hint = hint
+        self._longest_next = True
 
     async def round(self) -> int:
-        """Deals with a batch of the sagas that became due last, and with one of those that are longest overdue; returns
-        how many were due. Raises StorageUnavailable."""
+        """Deals with a batch; returns how many orders it ended. Raises StorageUnavailable."""
         async with self._database.read() as unit_of_work:
-            due = await unit_of_work.sagas.due(_BATCH)
-        for batch in (due[:_BATCH], due[_BATCH:]):
-            if batch:
-                await self._expire(batch)
-                self._hint.set()
-        return len(due)
+            sagas = unit_of_work.sagas
+            due = await (sagas.longest_due(_BATCH) if self._longest_next else sagas.last_due(_BATCH))
+        self._longest_next = not self._longest_next
+        ended = await self._expire(due) if due else 0
+        if ended:
+            self._hint.set()
+        return ended
 
-    async def _expire(self, order_ids: Sequence[UUID]) -> None:
+    async def _expire(self, order_ids: Sequence[UUID]) -> int:
         """A batch that fails is halved until the culprit is alone, and only that is put off; so are sagas that cannot
         be read, or that their deadline does not move, unless another worker has moved them meanwhile."""
         try:
@@ -50,15 +52,14 @@ class Deadlines:
         except Exception:
             if len(order_ids) > 1:
                 middle = len(order_ids) // 2
-                await self._expire(order_ids[:middle])
-                await self._expire(order_ids[middle:])
-                return
+                return await self._expire(order_ids[:middle]) + await self._expire(order_ids[middle:])
             log.exception("deadlines.failed", order_id=str(order_ids[0]))
             await self._put_off(order_ids)
-        else:
-            count_advances(self._metrics, advances)
-            moved = {done.order.order_id for done in advances if done.settled is not None}
-            await self._put_off([order_id for order_id in order_ids if order_id not in moved])
+            return 0
+        count_advances(self._metrics, advances)
+        ended = {done.order.order_id for done in advances if done.settled is not None}
+        await self._put_off([order_id for order_id in order_ids if order_id not in ended])
+        return len(ended)
 
     async def _put_off(self, order_ids: Sequence[UUID]) -> None:
         if order_ids:

@@ -5,7 +5,7 @@ from tests.integration.platform import Platform
 _UNSENT = """
     insert into order_service.outbox (order_id, version, bucket, event_id, type, occurred_at, payload, due_at)
     select gen_random_uuid(), 1, n %% 64, gen_random_uuid(), 'order.created', now(),
-           '{"filling": "' || repeat('x', 300) || '"}', now() - (given.count - n) * interval '1 microsecond'
+           '{"filling": "' || repeat('x', 300) || '"}', now() - (given.count - n) * interval '1 millisecond'
     from (select %s::integer as count) given, generate_series(1, given.count) n
 """
 
@@ -36,7 +36,7 @@ OF_ANOTHER_VERSION = '{"stock": "HELD", "gift_wrapping": "ASKED"}'
 
 
 async def make_unsent(platform: Platform, count: int) -> None:
-    """Events in the outbox, due since a moment ago."""
+    """Events in the outbox, a thousand for each second that has gone by: what waits after an outage."""
     await platform.query(_UNSENT, count)
     await platform.query("vacuum analyze order_service.outbox")
 

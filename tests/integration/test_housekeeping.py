@@ -262,7 +262,7 @@ async def an_orders_life(platform: Platform, database: Database, order_id: objec
     ((same,),) = await platform.query("select order_id from order_service.orders where order_id = %s", order_id)
     await make_due(platform, [same])
     async with database.read() as work:
-        assert await work.sagas.due(10) == [same]
+        assert await work.sagas.longest_due(10) == await work.sagas.last_due(10) == [same]
     await database.run(lambda work: work.sagas.postpone([same], 0, 0))
     await database.run(lambda work: stimulate(work, same, DeadlinePassed()))
     await database.run(lambda work: stimulate(work, same, ReplyReceived(StepName.STOCK, True)))

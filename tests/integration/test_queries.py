@@ -132,7 +132,8 @@ BUSY: dict[str, tuple[dict[str, Any], set[str]]] = {
         },
         {"order_events_default_occurred_at_idx"},
     ),
-    "sagas.due": ({"limit": 200}, {"sagas_by_deadline"}),
+    "sagas.longest_due": ({"limit": 200}, {"sagas_by_deadline"}),
+    "sagas.last_due": ({"limit": 200}, {"sagas_by_deadline"}),
     "parked_messages.claim_due": ({"limit": 100}, {"parked_messages_by_retry"}),
     "orders.page_of_user": (
         {"user_id": "user 7", "below": UUID(int=2**128 - 1), "scan": 10_000, "statuses": ["PENDING"]},

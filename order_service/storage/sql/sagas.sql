@@ -14,19 +14,19 @@ from json_to_recordset(%(rows)s::json) as r (
     order_id uuid, state text, steps jsonb, asked_at timestamptz, deadline_at timestamptz)
 where s.order_id = r.order_id
 
--- name: due
--- Sagas whose deadline has passed: those that have become due last, then those that are longest overdue. From both ends,
--- so that however many cannot be dealt with, fresh ones do not wait for them. Unlocked: who acts on one locks its order
--- and looks again.
-(select s.order_id from order_service.sagas s
-where s.deadline_at <= now()
-order by s.deadline_at desc
-limit %(limit)s)
-union all
-(select s.order_id from order_service.sagas s
+-- name: longest_due
+-- Sagas whose deadline has passed, longest overdue first. Unlocked: who acts on one locks its order and looks again.
+select s.order_id from order_service.sagas s
 where s.deadline_at <= now()
 order by s.deadline_at
-limit %(limit)s)
+limit %(limit)s
+
+-- name: last_due
+-- The same, from the other end: those that have just become due.
+select s.order_id from order_service.sagas s
+where s.deadline_at <= now()
+order by s.deadline_at desc
+limit %(limit)s
 
 -- name: postpone
 -- Moves the deadline of sagas that could not be dealt with, each by as long as it has waited for its answer already,

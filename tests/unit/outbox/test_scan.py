@@ -62,6 +62,19 @@ def test_every_second_a_look_begins_at_the_start_again(later: float, from_the_st
     assert (since == {3: START}) is from_the_start
 
 
+@pytest.mark.parametrize(("later", "from_the_start"), [(9.9, False), (10.0, True)])
+def test_looks_from_the_start_that_take_long_are_a_twentieth_of_the_time(later: float, from_the_start: bool) -> None:
+    scan = Scan()
+    scan.since([3], 10.0)
+    scan.saw([due(3, NOON)], seconds=0.5)
+    scan.since([3], 10.5)
+    scan.saw([due(3, NOON)], seconds=3.0)
+
+    since = scan.since([3], 10.0 + later)
+
+    assert (since == {3: START}) is from_the_start
+
+
 def test_after_a_look_from_the_start_the_next_begins_where_it_ended() -> None:
     scan = Scan()
     scan.since([3], 10.0)

@@ -94,12 +94,13 @@ OF_THE_SAGA = (
         "Deadlines are kept an hour late",
         play.every_path,
         (
-            Edit(
-                SAGAS_SQL,
-                "-- name: due\n",
-                "-- name: due\nselect s.order_id from order_service.sagas s\n"
-                "where s.deadline_at <= now() - interval '1 hour' order by s.deadline_at limit %(limit)s\n"
-                "-- name: due_in_time\n",
+            *(
+                Edit(
+                    SAGAS_SQL,
+                    f"where s.deadline_at <= now()\norder by s.deadline_at{end}",
+                    f"where s.deadline_at <= now() - interval '1 hour'\norder by s.deadline_at{end}",
+                )
+                for end in ("\n", " desc\n")
             ),
         ),
     ),
