@@ -21,7 +21,7 @@ from tests.waiting import eventually
 
 SETTLE_SECONDS: Final = 120.0
 """What has not come right by then is lost. Nothing takes so long, even on a machine that is busy with other things: a
-lease lasts 1.4 s, a start 1 s, a connection that hangs at most 15 s."""
+lease lasts 1.25 s, a start 1 s, a connection that hangs at most 15 s."""
 
 _POLL_SECONDS: Final = 0.03
 _WAITING_SECONDS: Final = 90.0
