@@ -44,6 +44,7 @@ async def test_what_nobody_takes_holds_back_its_own_order_only(platform: Platfor
         async with Recorder.running(platform) as recorder:
             heard = (await stub.CreateOrder(an_order())).order.id
             await eventually(lambda: recorder.types_of(heard))
+            await eventually(lambda: is_marked(platform, heard))
             waiting = await platform.query("select version from order_service.outbox order by version")
 
     assert waiting == [(1,), (2,)]
@@ -186,6 +187,11 @@ def sent(worker: Running, event_type: str, result: str) -> float:
 async def nothing_waits(platform: Platform) -> bool:
     """Whether the outbox is empty."""
     return not await platform.query("select 1 from order_service.outbox limit 1")
+
+
+async def is_marked(platform: Platform, order_id: str) -> bool:
+    """Whether nothing of an order waits: a listener may have an event before the relay has marked it."""
+    return not await platform.query("select 1 from order_service.outbox where order_id = %s", order_id)
 
 
 def connections_of(platform: Platform) -> list[str]:
