@@ -1,9 +1,13 @@
 """Which relay may send which buckets of the outbox, for how long, by PostgreSQL's clock."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 from uuid import UUID
 
 from order_service.storage.table import Table
+
+HOLD_SECONDS: Final = 30.0
+"""How far ahead a bucket's own end is kept. Reached only if its owner stops and no relay is there that buries the dead:
+0.1.0 takes over after this, others as soon as the owner is dead."""
 
 
 class RelayLeases(Table):
@@ -12,11 +16,12 @@ class RelayLeases(Table):
     name: ClassVar[str] = "relay_leases"
 
     async def keep(self, owner: UUID, ttl_seconds: float, let_go: bool = True) -> dict[int, int]:
-        """Renews what `owner` holds, lets go what is above its fair share (unless told not to), takes what is free up
-        to it. Returns the epoch of each bucket it holds now."""
+        """Says that `owner` lives for `ttl_seconds` more, frees what dead relays hold, lets go what is above the fair
+        share (unless told not to), takes what is free up to it. Returns the epoch of each bucket it holds now."""
         await self._execute("beat", owner=owner, ttl_seconds=ttl_seconds)
-        await self._execute("renew", owner=owner, ttl_seconds=ttl_seconds, let_go=let_go)
-        await self._execute("take", owner=owner, ttl_seconds=ttl_seconds)
+        await self._execute("bury", owner=owner)
+        await self._execute("renew", owner=owner, hold_seconds=HOLD_SECONDS, let_go=let_go)
+        await self._execute("take", owner=owner, hold_seconds=HOLD_SECONDS)
         return dict(await self._all("held", lambda bucket, epoch: (bucket, epoch), owner=owner))
 
     async def release(self, owner: UUID) -> None:

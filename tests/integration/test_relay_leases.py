@@ -16,6 +16,8 @@ from order_service.outbox.scan import Scan
 from order_service.storage.database import Database
 from order_service.storage.events import BUCKETS
 from order_service.storage.outbox import DueEvent, Failure, Fence
+from order_service.storage.relay_leases import HOLD_SECONDS
+from order_service.storage.unit_of_work import UnitOfWork
 from order_service.telemetry.metrics import Metrics
 from tests.integration.platform import Platform
 from tests.integration.storage_fixtures import events, in_bucket, opened, session
@@ -73,9 +75,6 @@ async def mark_sent(database: Database, sent: Sequence[DueEvent], fence: Fence) 
 
 async def expire(platform: Platform, relay: Leases) -> None:
     """Lets a relay be taken for dead by PostgreSQL."""
-    await platform.query(
-        "update order_service.relay_leases set expires_at = now() - interval '1 second' where owner = %s", relay.owner
-    )
     await platform.query(
         "update order_service.relays set expires_at = now() - interval '1 second' where owner = %s", relay.owner
     )
@@ -193,6 +192,84 @@ async def test_a_lease_that_ran_out_and_that_nobody_took_still_marks_what_was_pu
 
     assert relay.fence().epochs == fence.epochs
     assert await mark_sent(database, published, fence) == 1
+
+
+LEASES = "select bucket, owner, epoch, expires_at, xmin::text from order_service.relay_leases order by bucket"
+
+
+async def test_a_relay_that_goes_on_writes_its_own_row_and_no_bucket(platform: Platform, relays: list[Leases]) -> None:
+    await relays[0].run_once()
+    before = await platform.query(LEASES)
+
+    await settle(relays[:1])
+
+    assert await platform.query(LEASES) == before
+
+
+async def test_a_lease_is_moved_on_long_before_its_end(platform: Platform, relays: list[Leases]) -> None:
+    await relays[0].run_once()
+    epochs = dict(relays[0].fence().epochs)
+    nearly = HOLD_SECONDS / 2 - 1
+    await platform.query("update order_service.relay_leases set expires_at = now() + %s * interval '1 s'", nearly)
+
+    await relays[0].run_once()
+
+    ((left,),) = await platform.query("select min(expires_at) - now() from order_service.relay_leases")
+    assert HOLD_SECONDS / 2 < left.total_seconds() <= HOLD_SECONDS
+    assert relays[0].fence().epochs == epochs
+
+
+async def test_a_lease_whose_owner_is_forgotten_is_free_at_its_own_end(
+    platform: Platform, relays: list[Leases]
+) -> None:
+    """So the previous release forgets the dead: without freeing what they held."""
+    dead, alive, _ = relays
+    await dead.run_once()
+    await platform.query("delete from order_service.relays")
+
+    await alive.run_once()
+    held_before = held(alive)
+    await platform.query("update order_service.relay_leases set expires_at = now() - interval '1 second'")
+    await alive.run_once()
+
+    assert held_before == set()
+    assert held(alive) == set(ALL_BUCKETS)
+
+
+async def test_a_relay_that_is_just_saying_that_it_lives_is_not_buried(
+    platform: Platform, relays: list[Leases]
+) -> None:
+    late, other, _ = relays
+    await late.run_once()
+    await expire(platform, late)
+
+    async with session(platform.database_url) as beating, beating.transaction():
+        await beating.execute(
+            "update order_service.relays set expires_at = now() + interval '1 minute' where owner = %s", (late.owner,)
+        )
+        await other.run_once()
+    await settle([late, other])
+
+    assert held(late) == set(range(BUCKETS // 2))
+    assert {late.fence().epochs[bucket] for bucket in held(late)} == {1}
+
+
+async def test_a_relay_that_wakes_while_it_is_buried_holds_nothing(platform: Platform, relays: list[Leases]) -> None:
+    late, other, _ = relays
+    await late.run_once()
+    await expire(platform, late)
+
+    async with session(platform.database_url) as burying, burying.transaction():
+        unit_of_work = UnitOfWork(burying)
+        await unit_of_work.relay_leases.keep(other.owner, TTL_SECONDS)
+        waking = asyncio.create_task(late.run_once())
+        await eventually(lambda: platform.query("select 1 from pg_locks where not granted"))
+    await waking
+
+    assert held(late) == set()
+    assert await platform.query("select count(*) from order_service.relay_leases where owner = %s", other.owner) == [
+        (BUCKETS,)
+    ]
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ async def one_renewal(platform: Platform) -> None:
     """Returns when leases have been renewed."""
 
     async def last_expiry() -> list[tuple[Any, ...]]:
-        return await platform.query("select max(expires_at) from order_service.relay_leases")
+        return await platform.query("select max(expires_at) from order_service.relays")
 
     async def moved() -> bool:
         return await last_expiry() != before

@@ -1,12 +1,30 @@
+-- A relay lives by its one row in `relays`, renewed several times a second; the buckets' rows change with their owners
+-- only. Each renewal of 64 rows would leave 64 versions behind, and every mark, which looks at the epochs here, would
+-- walk over all of them while a long transaction elsewhere stops vacuum.
+--
+-- `relay_leases.expires_at` is for a relay that nobody declared dead, as 0.1.0 never does: it looks at that column
+-- alone. It is far ahead, and moved on long before it is reached.
+
 -- name: beat
--- Says that this relay is alive, and forgets those that are not.
-with gone as (delete from order_service.relays where expires_at < now() and owner <> %(owner)s)
+-- Says that this relay is alive. First of all in its transaction: who holds this row decides whether the relay is dead.
 insert into order_service.relays (owner, expires_at)
 values (%(owner)s, now() + %(ttl_seconds)s * interval '1 second')
 on conflict (owner) do update set expires_at = excluded.expires_at
 
+-- name: bury
+-- Frees the buckets of relays that are dead, and forgets those. A relay that is just saying that it lives holds its row,
+-- and is left alone; one that comes back after this waits for it, and then holds nothing.
+with dead as (
+    select r.owner from order_service.relays r
+    where r.expires_at < now() and r.owner <> %(owner)s
+    for update skip locked
+), freed as (
+    update order_service.relay_leases l set owner = null, expires_at = '-infinity' from dead d where l.owner = d.owner
+)
+delete from order_service.relays r using dead d where r.owner = d.owner
+
 -- name: renew
--- Extends this relay's leases, but for those above its fair share, which it lets go if it may. One that ran out and
+-- Lets go of what is above this relay's fair share, if it may, and moves on what nears its end. A lease that ran out and
 -- that nobody took is still its own, under the same epoch: what it published before PostgreSQL went away it can mark
 -- afterwards.
 with share as (
@@ -16,10 +34,11 @@ with share as (
     from order_service.relay_leases l, share s where l.owner = %(owner)s
 )
 update order_service.relay_leases l
-set expires_at = case when m.kept then now() + %(ttl_seconds)s * interval '1 second' else '-infinity' end,
+set expires_at = case when m.kept then now() + %(hold_seconds)s * interval '1 second' else '-infinity' end,
     owner = case when m.kept then l.owner end
 from mine m
 where l.bucket = m.bucket and l.owner = %(owner)s
+    and (not m.kept or l.expires_at < now() + %(hold_seconds)s / 2 * interval '1 second')
 
 -- name: take
 -- Takes leases that are free or have run out, up to the fair share. The epoch rises: late marks of the former owner fail.
@@ -34,7 +53,7 @@ with share as (
     for update of l skip locked
 )
 update order_service.relay_leases l
-set owner = %(owner)s, epoch = l.epoch + 1, expires_at = now() + %(ttl_seconds)s * interval '1 second'
+set owner = %(owner)s, epoch = l.epoch + 1, expires_at = now() + %(hold_seconds)s * interval '1 second'
 from free f where l.bucket = f.bucket
 
 -- name: held
@@ -44,6 +63,10 @@ where l.owner = %(owner)s and l.expires_at >= now()
 order by l.bucket
 
 -- name: release
--- Lets everything go, so that another relay can take over at once.
-with gone as (delete from order_service.relays where owner = %(owner)s)
-update order_service.relay_leases l set owner = null, expires_at = '-infinity' where l.owner = %(owner)s
+-- Lets everything go, so that another relay can take over at once. The relay's own row first, as `bury` does.
+with gone as (
+    delete from order_service.relays where owner = %(owner)s returning 1
+)
+update order_service.relay_leases l set owner = null, expires_at = '-infinity'
+from (select count(*) from gone) first
+where l.owner = %(owner)s
