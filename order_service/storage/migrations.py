@@ -16,8 +16,12 @@ import psycopg
 from psycopg import errors
 
 from order_service.domain.errors import OrderServiceError, StorageRefused, StorageUnavailable
+from order_service.storage.silence import cut_off_after
 
 _LOCK: Final = 0x6F72646572  # "order" in ASCII: one lock for every runner of this service in this database
+_CHECK_SECONDS: Final = 5.0
+"""A server that keeps silent for so long has vanished: no process waits for it for ever at its start."""
+
 _BOOKKEEPING: Final = """
     create schema if not exists order_service;
     create table if not exists order_service.schema_migrations (
@@ -65,7 +69,9 @@ async def check(url: str, migrations: Iterable[Migration]) -> None:
     """Raises MigrationRefused if something has not been applied, and as `migrate` does. Changes nothing."""
     try:
         async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=10) as connection:
-            pending = _pending(list(migrations), await _recorded(connection))
+            with cut_off_after(_CHECK_SECONDS, connection):
+                recorded = await _recorded(connection)
+        pending = _pending(list(migrations), recorded)
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise StorageUnavailable(_first_line(error)) from error
     except psycopg.Error as error:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from tests.faults.forks import forking
 from tests.faults.lane import Lane, open_lane
 from tests.faults.points import Enumeration, Mode, Point, Process
 from tests.faults.trying import Tried, try_point
-from tests.integration.platform import Servers
+from tests.integration.platform import Launch, Servers
 
 POINTS_A_LANE: Final = 60
 """Then a lane is closed and another opened: what one lane has seen is looked through at each point."""
@@ -108,16 +109,18 @@ Tell = Callable[[Tried | Failed, Lane | None], None]
 
 async def work_off(servers: Servers, points: Points, slots: Sequence[Slot], folder: Path, tell: Tell) -> None:
     """Tries all points; `tell` gets what came of each, while its lane is still there."""
-    async with asyncio.TaskGroup() as group:
-        for slot in slots:
-            group.create_task(_Worker(servers, points, slot, folder, tell).run())
+    with forking() as forks:
+        async with asyncio.TaskGroup() as group:
+            for slot in slots:
+                group.create_task(_Worker(servers, forks.launch, points, slot, folder, tell).run())
 
 
 class _Worker:
     """What one slot does: keeps a lane for as long as it is good, and tries one point after the other."""
 
-    def __init__(self, servers: Servers, points: Points, slot: Slot, folder: Path, tell: Tell) -> None:
+    def __init__(self, servers: Servers, launch: Launch, points: Points, slot: Slot, folder: Path, tell: Tell) -> None:
         self._servers = servers
+        self._launch = launch
         self._points = points
         self._slot = slot
         self._folder = folder
@@ -168,4 +171,6 @@ class _Worker:
         self._lanes += 1
         folder = self._folder / f"lane-{self._slot.number}-{self._lanes}"
         folder.mkdir(parents=True)
-        return open_lane(self._servers, point.series.process, folder, short_timeouts=self._slot.waits)
+        return open_lane(
+            self._servers, point.series.process, folder, short_timeouts=self._slot.waits, launch=self._launch
+        )

@@ -21,7 +21,7 @@ from tests.faults.cast import Cast, Gateway, PaymentService, Recorder, StockServ
 from tests.faults.points import Process
 from tests.faults.script import IMPATIENT, PATIENT
 from tests.faults.wire import Protocol, Wire
-from tests.integration.platform import Platform, Running, Servers
+from tests.integration.platform import Launch, Platform, Running, Servers, launch_afresh
 from tests.waiting import eventually
 
 READY_SECONDS: Final = 90.0
@@ -81,12 +81,12 @@ class Lane:
 
 @asynccontextmanager
 async def open_lane(
-    servers: Servers, process: Process, folder: Path, *, short_timeouts: bool = False
+    servers: Servers, process: Process, folder: Path, *, short_timeouts: bool = False, launch: Launch = launch_afresh
 ) -> AsyncIterator[Lane]:
     """A lane within the block, with its process up and ready. Logs go to `folder`, which must exist."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        platform = await enter(_platform(servers, folder))
+        platform = await enter(_platform(servers, folder, launch))
         wire = await enter(Wire.between())
         (port,) = stack.enter_context(reserved_ports(1))
         common = {"SAGA_PAYMENT": "on"} | ({"DATABASE_TIMEOUT": _SHORT_TIMEOUT} if short_timeouts else {})
@@ -171,9 +171,9 @@ async def _gateway(target: str, channels: int) -> AsyncIterator[Gateway]:
 
 
 @asynccontextmanager
-async def _platform(servers: Servers, folder: Path) -> AsyncIterator[Platform]:
+async def _platform(servers: Servers, folder: Path, launch: Launch) -> AsyncIterator[Platform]:
     """Made and ended beside everything else that goes on: both wait for servers."""
-    making = Platform.make(servers, folder)
+    making = Platform.make(servers, folder, launch)
     platform = await asyncio.to_thread(making.__enter__)
     try:
         yield platform

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from order_service.bootstrap import known_migrations
+from order_service.domain.errors import StorageUnavailable
+from order_service.storage import migrations
 from tests.faults.campaign import Failed, Slot, SomePoints, work_off
 from tests.faults.lane import Lane, open_lane
 from tests.faults.points import ALL_SERIES, Phase, Point, Process, parse_point
 from tests.faults.trying import Tried, try_point
-from tests.faults.wire import Act, Message
-from tests.integration.platform import Servers
+from tests.faults.wire import Act, Message, Protocol, Wire
+from tests.integration.platform import Platform, Servers
 
 SEED = int(os.environ.get("ORDER_TEST_SEED", "20261121"))
 LONGEST = {
@@ -81,3 +84,18 @@ async def test_a_session_that_hangs_in_mid_pipeline_does_not_keep_its_locks(serv
 
     assert tried.reached
     assert wrong_with(tried) == ""
+
+
+@pytest.mark.timeout(60)
+async def test_a_start_does_not_wait_for_ever_where_the_check_of_the_schema_hangs(platform: Platform) -> None:
+    def hang_at_the_check(message: Message) -> Act:
+        return Act.HANG if b"schema_migrations" in message.raw else Act.PASS
+
+    async with Wire.between() as wire:
+        url = await wire.through(platform.database_url, Protocol.POSTGRESQL)
+        wire.arm(hang_at_the_check)
+
+        with pytest.raises(StorageUnavailable):
+            await migrations.check(url, known_migrations())
+
+        assert wire.struck.is_set()

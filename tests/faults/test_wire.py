@@ -97,7 +97,7 @@ async def test_a_strike_lets_exactly_the_messages_before_it_through(platform: Pl
         segment = b"".join(b"Q" + (len(query) + 4).to_bytes(4) + query for query in queries)
         with socket.socket(fileno=os.dup(sock)) as same:
             same.sendall(segment)
-        await asyncio.wait_for(wire.struck.wait(), 5)
+        await asyncio.wait_for(wire.struck.wait(), 30)
         await eventually(lambda: nobody_else_is_connected(platform))
         (rows,) = await platform.query("select array_agg(n order by n) from struck")
 
@@ -139,7 +139,7 @@ async def test_what_hangs_neither_passes_nor_ends_while_others_go_on(platform: P
     async with Wire.between() as wire, connected(wire, platform) as connection, connected(wire, platform) as other:
         wire.arm(once(1, Act.HANG))
         waiting = asyncio.ensure_future(connection.execute("select 1"))
-        await asyncio.wait_for(wire.struck.wait(), 5)
+        await asyncio.wait_for(wire.struck.wait(), 30)
         for _ in range(20):
             await other.execute("select 2")
         still_waiting = not waiting.done()
@@ -159,7 +159,7 @@ async def test_a_broker_and_its_client_are_understood(platform: Platform) -> Non
         async with await aio_pika.connect(url) as connection, connection.channel() as channel:
             queue = await channel.declare_queue(exclusive=True)
             await channel.default_exchange.publish(aio_pika.Message(b"x" * 300_000), queue.name)
-            message = await queue.get(timeout=5)
+            message = await queue.get(timeout=30)
             assert message is not None
             await message.ack()
 
@@ -182,7 +182,7 @@ async def test_a_lost_confirm_is_of_a_message_that_the_broker_has(platform: Plat
         with pytest.raises((*aio_pika.exceptions.CONNECTION_EXCEPTIONS, asyncio.CancelledError)):
             await channel.default_exchange.publish(aio_pika.Message(b"kept"), "kept")
         await connection.close()
-        message = await queue.get(timeout=5)
+        message = await queue.get(timeout=30)
 
     assert message is not None
     assert message.body == b"kept"

@@ -24,6 +24,10 @@ SETTLE_SECONDS: Final = 120.0
 lease lasts 1.25 s, a start 1 s, a connection that hangs at most 15 s."""
 
 _POLL_SECONDS: Final = 0.03
+_SLOW_POLL_SECONDS: Final = 0.25
+_SLOW_AFTER_SECONDS: Final = 1.0
+"""What has not settled by then waits for a time limit of seconds: asking often costs the others more than it gains."""
+
 _WAITING_SECONDS: Final = 90.0
 _COUNTS: Final = """
 select (select count(*) from order_service.outbox) + (select count(*) from order_service.parked_messages)
@@ -140,11 +144,11 @@ async def _waits(lane: Lane, mark: str) -> bool:
 
 async def _settle(lane: Lane, mark: str) -> None:
     """Returns when all is as it has to be, or SETTLE_SECONDS have passed: then the judge says what is not."""
-    ends = time.monotonic() + SETTLE_SECONDS
-    while time.monotonic() < ends:
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < SETTLE_SECONDS:
         if await _is_settled(lane, mark):
             return
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS if waited < _SLOW_AFTER_SECONDS else _SLOW_POLL_SECONDS)
 
 
 async def _is_settled(lane: Lane, mark: str) -> bool:
@@ -175,7 +179,7 @@ def _unexpected(history: History) -> Iterator[str]:
 
 async def _history(lane: Lane) -> History:
     return await collect(
-        lane.platform.database_url,
+        lane.settling,
         lane.cast,
         longest_wait=timedelta(0),
         most_repeats=0 if lane.process is Process.API else None,

@@ -9,11 +9,11 @@ import sys
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import aio_pika
@@ -41,11 +41,29 @@ class Servers:
     management_url: str
 
 
+class Child(Protocol):
+    """A process that was started, as `subprocess.Popen` shows it."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+Launch = Callable[[Sequence[str], Mapping[str, str], Path], Child]
+"""Starts `order-service ARGUMENTS` in an environment, with a log, and does not wait."""
+
+
 @dataclass(slots=True)
 class Running:
     """One process of the service."""
 
-    process: "subprocess.Popen[bytes]"
+    process: Child
     log: Path
     ports: Mapping[str, int]
 
@@ -54,7 +72,7 @@ class Running:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, seconds: float = 30.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
@@ -67,11 +85,28 @@ class Running:
         return [line for line in lines if not event or line["event"] == event]
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of a sample of its /metrics; 0 if there is none."""
-        _, text = http_get(self.ports["metrics"], "/metrics")
+        """The value of a sample of its /metrics; 0 if there is none. Fails if it does not answer."""
+        status, text = http_get(self.ports["metrics"], "/metrics")
+        assert status == 200, f"/metrics answers {status}"
         families = text_string_to_metric_families(text)
         samples = (sample for family in families for sample in family.samples)
         return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+
+
+def basic_environment() -> dict[str, str]:
+    """What of this process's environment is the service's too."""
+    return {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")}
+
+
+def launch_afresh(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Child:
+    """Starts the installed command."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [str(Path(sys.executable).with_name("order-service")), *arguments],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
 
 
 @dataclass(slots=True)
@@ -82,24 +117,24 @@ class Platform:
     rabbitmq_url: str
     management: "Management"
     folder: Path
+    launch: Launch = launch_afresh
     started: list[Running] = field(default_factory=list)
 
     @classmethod
     @contextmanager
-    def make(cls, servers: Servers, folder: Path) -> Iterator["Platform"]:
+    def make(cls, servers: Servers, folder: Path, launch: Launch = launch_afresh) -> Iterator["Platform"]:
         name = f"t_{uuid.uuid4().hex[:12]}"
         with ExitStack() as stack:
             database_url = stack.enter_context(_database(servers.database_url, name))
             management = Management(servers.management_url, name)
             rabbitmq_url = stack.enter_context(management.vhost(servers.rabbitmq_url))
-            platform = cls(database_url, rabbitmq_url, management, folder)
+            platform = cls(database_url, rabbitmq_url, management, folder, launch)
             stack.callback(platform._stop_all)
             yield platform
 
     def environment(self, **changes: str) -> dict[str, str]:
         """What the processes are started with."""
-        known = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")}
-        return known | {
+        return basic_environment() | {
             "DATABASE_URL": self.database_url,
             "RABBITMQ_URL": self.rabbitmq_url,
             "GRPC_HOST": "127.0.0.1",
@@ -112,14 +147,7 @@ class Platform:
     def spawn(self, *arguments: str, **changes: str) -> Running:
         """Starts `order-service ARGUMENTS` and does not wait."""
         log = self.folder / f"{len(self.started)}-{arguments[0]}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [str(Path(sys.executable).with_name("order-service")), *arguments],
-                env=self.environment(**changes),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        running = Running(process, log, {})
+        running = Running(self.launch(arguments, self.environment(**changes), log), log, {})
         self.started.append(running)
         return running
 
@@ -136,7 +164,7 @@ class Platform:
         await self.wait_until_ready(worker)
         return api, worker
 
-    async def wait_until_ready(self, running: Running, seconds: float = 30.0) -> None:
+    async def wait_until_ready(self, running: Running, seconds: float = 60.0) -> None:
         """Waits until /readyz says so; fails with the log if the process ends."""
 
         def is_ready() -> bool:
@@ -204,7 +232,7 @@ def prepare_template(database_url: str) -> None:
 def http_get(port: int, path: str) -> tuple[int, str]:
     """Status and text of an answer of this machine; (0, "") if there is none."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

@@ -63,7 +63,7 @@ async def playing(
 
 
 async def collect(
-    database_url: str,
+    database: "str | psycopg.AsyncConnection[Any]",
     cast: Cast,
     *,
     longest_wait: timedelta,
@@ -71,12 +71,13 @@ async def collect(
     poison: int = 0,
     most_repeats: int | None = None,
 ) -> History:
-    """All that was seen so far, with the rows of this moment."""
-    async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        await connection.execute("set transaction isolation level repeatable read, read only")
-        rows = await (await connection.execute(_ORDERS)).fetchall()
-        counts = await (await connection.execute(_COUNTS)).fetchone()
-    unsent, parked, now, _ = counts or (0, 0, datetime.min, 0)
+    """All that was seen so far, with the rows of this moment. `database` is a URL, or a connection without a
+    transaction."""
+    if isinstance(database, str):
+        async with await psycopg.AsyncConnection.connect(database) as connection:
+            rows, (unsent, parked, now, _) = await _read(connection)
+    else:
+        rows, (unsent, parked, now, _) = await _read(database)
     return History(
         calls=tuple(call for gateway in cast.gateways for call in gateway.calls),
         events=tuple(cast.recorder.events),
@@ -105,6 +106,15 @@ async def settled(database_url: str, cast: Cast, *, poison: int = 0) -> bool:
     except psycopg.OperationalError:
         return False
     return not any(violation.rule in MENDED_BY_TIME for violation in judge(history))
+
+
+async def _read(connection: "psycopg.AsyncConnection[Any]") -> tuple[Sequence[Any], tuple[int, int, datetime, int]]:
+    """The orders and the counts of one moment."""
+    async with connection.transaction():
+        await connection.execute("set transaction isolation level repeatable read, read only")
+        rows = await (await connection.execute(_ORDERS)).fetchall()
+        counts = await (await connection.execute(_COUNTS)).fetchone()
+    return rows, counts or (0, 0, datetime.min, 0)
 
 
 def _stored(
