@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -27,6 +28,9 @@ from order_service.use_cases.apply_replies import Applied, Reply, ReplyOutcome, 
 from order_service.use_cases.retry_parked_replies import FIRST_RETRY_SECONDS, REFUSED, UNKNOWN_ORDER, UNREADABLE
 
 log: Final = structlog.get_logger()
+
+_AHEAD: Final = 2
+"""Batches that the broker delivers before one is acknowledged: the next one comes while one is handled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Receiver:
         backoff = Backoff()
         while not stopping.is_set():
             try:
-                async with consuming(self._urls, self._queue.name, self._prefetch) as consumer:
+                async with consuming(self._urls, self._queue.name, _AHEAD * self._prefetch) as consumer:
                     self._connected(True)
                     backoff.reset()
                     await self._consume(consumer, stopping)
@@ -169,10 +173,10 @@ class Receiver:
 
     def _count(self, applied: Applied, unreadable: int) -> None:
         self._readiness.report("postgresql")
-        for outcome in applied.outcomes:
-            self._metrics.replies.labels(self._step.value, outcome.value).inc()
+        for outcome, count in Counter(applied.outcomes).items():
+            self._metrics.replies.labels(self._step.value, outcome.value).inc(count)
             if outcome is ReplyOutcome.IGNORED:
-                log.warning("consumer.reply_ignored", queue=self._queue.name)
+                log.warning("consumer.reply_ignored", queue=self._queue.name, count=count)
         if unreadable:
             self._count_parked(unreadable, UNREADABLE)
             log.error("consumer.parked", queue=self._queue.name, reason_code=UNREADABLE, count=unreadable)

@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
 import structlog
 
@@ -120,8 +122,7 @@ class Relay:
         window = await self._fetch(fence)
         if not window or not self._leases.fence().epochs:
             return 0
-        for due in window:
-            self._count(due, "published")
+        self._count((due, "published") for due in window)
         with sending(window) as traceparents:
             results = await publish(channel, [_outgoing(due, traceparents) for due in window])
         outcome = self._sort(window, results)
@@ -142,8 +143,8 @@ class Relay:
 
     def _sort(self, window: Sequence[DueEvent], results: Sequence[Published]) -> Sorted:
         outcome = Sorted([], [], [], next((one.told for one in results if one.verdict is Verdict.UNKNOWN), ""))
+        self._count((due, _counted(result.verdict)) for due, result in zip(window, results, strict=True))
         for due, result in zip(window, results, strict=True):
-            self._count(due, "failed" if result.verdict in (Verdict.UNKNOWN, Verdict.REFUSED) else result.verdict.value)
             if result.verdict is Verdict.UNKNOWN:
                 continue
             if result.verdict is Verdict.CONFIRMED or _is_fact_without_listener(due, result):
@@ -178,25 +179,30 @@ class Relay:
             self._metrics.parked.labels("OUT", "NOT_TAKEN").inc()
             log.error("relay.parked", order_id=str(failure.due.event.order_id), type=failure.due.event.type.value)
 
-    def _count(self, due: DueEvent, result: str) -> None:
-        self._metrics.relay_messages.labels(due.event.type.value, result).inc()
+    def _count(self, results: Iterable[tuple[DueEvent, str]]) -> None:
+        for (event_type, result), count in Counter((due.event.type, result) for due, result in results).items():
+            self._metrics.relay_messages.labels(event_type.value, result).inc(count)
 
     def _connected(self, connected: bool, wrong: str = "") -> None:
         self._metrics.broker_connected.labels("relay").set(connected)
         self._readiness.report("rabbitmq (relay)", wrong)
 
 
+def _counted(verdict: Verdict) -> str:
+    return "failed" if verdict in (Verdict.UNKNOWN, Verdict.REFUSED) else verdict.value
+
+
 def _is_fact_without_listener(due: DueEvent, result: Published) -> bool:
     return result.verdict is Verdict.RETURNED and due.event.type not in REQUESTS
 
 
-def _outgoing(due: DueEvent, traceparents: Mapping[DueEvent, str]) -> Outgoing:
+def _outgoing(due: DueEvent, traceparents: Mapping[UUID, str]) -> Outgoing:
     event = due.event
     return Outgoing(
         event_id=event.event_id,
         type=event.type.value,
         order_id=event.order_id,
         occurred_at=event.occurred_at,
-        traceparent=traceparents.get(due, event.traceparent),
+        traceparent=traceparents.get(event.event_id, event.traceparent),
         body=event.payload.encode(),
     )

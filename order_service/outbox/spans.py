@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from uuid import UUID
 
 from opentelemetry import trace
 
@@ -11,12 +12,12 @@ from order_service.telemetry.traces import context_from_traceparent, is_sampled,
 
 
 @contextmanager
-def sending(window: Sequence[DueEvent]) -> Iterator[Mapping[DueEvent, str]]:
+def sending(window: Sequence[DueEvent]) -> Iterator[Mapping[UUID, str]]:
     """Spans around a window's publishing, for the events whose trace is sampled, and the context to send with each
     (OpenTelemetry semantic conventions, messaging)."""
     tracer = trace.get_tracer("order_service.outbox")
     spans = {
-        due: tracer.start_span(
+        due.event.event_id: tracer.start_span(
             f"send {due.event.type.value}",
             context=context_from_traceparent(due.event.traceparent),
             kind=trace.SpanKind.PRODUCER,
@@ -32,7 +33,7 @@ def sending(window: Sequence[DueEvent]) -> Iterator[Mapping[DueEvent, str]]:
         if is_sampled(due.event.traceparent)
     }
     try:
-        yield {due: traceparent_of(span) for due, span in spans.items()}
+        yield {event_id: traceparent_of(span) for event_id, span in spans.items()}
     finally:
         for span in spans.values():
             span.end()

@@ -5,6 +5,7 @@ from tests.faults.planted.planting import Edit, Planted
 
 RELAY = "outbox/relay.py"
 PUBLISHER = "broker/publisher.py"
+FRAMES = "broker/frames.py"
 LEASES = "outbox/leases.py"
 OUTBOX_SQL = "storage/sql/outbox.sql"
 LEASES_SQL = "storage/sql/relay_leases.sql"
@@ -103,7 +104,7 @@ OF_THE_RELAY = (
     Planted(
         "Events are published without the mandatory flag",
         play.nobody_listens,
-        (Edit(PUBLISHER, "        mandatory=True,", "        mandatory=False,"),),
+        (Edit(FRAMES, "            mandatory=True,", "            mandatory=False,"),),
     ),
     Planted(
         "A request that nobody takes is parked at once",
