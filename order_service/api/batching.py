@@ -3,12 +3,15 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from order_service.domain.errors import ServiceUnavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_LARGE: Final = 8
+"""Fewer callers than these gain less by a shared batch than they lose by waiting for it."""
 
 
 class Overloaded(ServiceUnavailable):
@@ -19,7 +22,8 @@ class Batcher(Generic[Item, Result]):
     """Gathers single items into batches of up to `largest`.
 
     An item that arrives when nothing is under way starts at once. Further batches, up to `at_once`, start beside one
-    that is under way only when they are full: two half-empty transactions cost twice what one costs.
+    that is under way only when they are full: two half-empty transactions cost twice what one costs. For the same
+    reason a batch that follows a large one first waits `gathering` seconds, for callers who are about to ask again.
 
     `carry_out` gives one result for each item, in their order; if it raises, each item of the batch gets that error.
     Raises Overloaded when `most_waiting` items wait.
@@ -31,11 +35,13 @@ class Batcher(Generic[Item, Result]):
         largest: int,
         at_once: int,
         most_waiting: int,
+        gathering: float = 0.0,
     ) -> None:
         self._carry_out = carry_out
         self._largest = largest
         self._at_once = at_once
         self._most_waiting = most_waiting
+        self._gathering = gathering
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -46,7 +52,15 @@ class Batcher(Generic[Item, Result]):
 
     async def submit_all(self, items: Iterable[Item]) -> list[Result | BaseException]:
         """The result or the error of each of several items, which may share batches with others'."""
-        return await asyncio.gather(*[self.submit(item) for item in items], return_exceptions=True)
+        return await asyncio.gather(*[self._enqueue_or_fail(item) for item in items], return_exceptions=True)
+
+    def _enqueue_or_fail(self, item: Item) -> asyncio.Future[Result]:
+        try:
+            return self._enqueue(item)
+        except Overloaded as error:
+            failed: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
 
     def _enqueue(self, item: Item) -> asyncio.Future[Result]:
         if len(self._waiting) >= self._most_waiting:
@@ -65,6 +79,8 @@ class Batcher(Generic[Item, Result]):
         try:
             while batch := self._take():
                 await self._answer(batch)
+                if self._gathering and len(batch) >= _LARGE:
+                    await asyncio.sleep(self._gathering)
         finally:
             self._under_way -= 1
 

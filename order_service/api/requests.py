@@ -68,7 +68,6 @@ def _item(checks: Checks, place: int, item: order_pb2.OrderItem, currency: str) 
 def _unit_price(checks: Checks, place: int, item: order_pb2.OrderItem, currency: str) -> Money:
     """The price of one unit: from either twin, or from both if they agree. A double of 0 counts as not sent."""
     field = exact_field = f"items[{place}].unit_price"
-    nothing = Money(currency, 0)
     try:
         exact = _exact(item.unit_price, currency) if item.HasField("unit_price") else None
         if exact is not None and not item.price:
@@ -81,7 +80,7 @@ def _unit_price(checks: Checks, place: int, item: order_pb2.OrderItem, currency:
         return stated
     except BadAmount as error:
         checks.wrong(field, str(error))
-        return nothing
+        return Money(currency, 0)
 
 
 def _exact(money: MoneyProto, currency: str) -> Money:

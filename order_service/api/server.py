@@ -11,14 +11,15 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 
+from order_service.api.call_traces import CallTraces
 from order_service.api.connections import close_port, end_connections, is_listener, listener_of
 from order_service.api.interceptor import RpcInterceptor
 from order_service.api.servicer import OrderServicer
 from order_service.domain.errors import OrderServiceError
 from order_service.pb import order_pb2, order_pb2_grpc
 from order_service.telemetry.metrics import Metrics
+from order_service.telemetry.sampling import Sampling
 
 log: Final = structlog.get_logger()
 
@@ -27,6 +28,8 @@ SERVICE: Final = order_pb2.DESCRIPTOR.services_by_name["OrderService"].full_name
 _ANSWERS_SECONDS: Final = 0.05
 """A connection of a server that stops is left open for so long after its last answer, at least."""
 
+_MOST_PENDING: Final = 100_000
+
 _OPTIONS: Final = (
     # Without it a second server would bind the same port in silence and take half of the calls.
     ("grpc.so_reuseport", 0),
@@ -34,6 +37,10 @@ _OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # gRPC cancels (CANCELLED) some of the calls that Python has not looked at when they are 1,000, and all above 3,000
+    # (grpc/grpc `src/core/server/server.h`). Python looks at them, and tells those that are too many UNAVAILABLE.
+    ("grpc.server.max_pending_requests", _MOST_PENDING),
+    ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
 )
 
 
@@ -58,9 +65,8 @@ class Server:
     `_serving_task_crash_handler` shuts down). Nothing but the port that nobody listens on tells of it: see `revive`.
     """
 
-    def __init__(self, servicer: OrderServicer, metrics: Metrics) -> None:
-        # A span for each health check would be noise, and the library's interceptor breaks Watch.
-        self._traces = aio_server_interceptor(filter_=filters.negate(filters.health_check()))
+    def __init__(self, servicer: OrderServicer, metrics: Metrics, sampling: Sampling) -> None:
+        self._traces = CallTraces(sampling)
         self._rpcs = RpcInterceptor(metrics)
         self._servicer = servicer
         self._health = health.aio.HealthServicer()

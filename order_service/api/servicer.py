@@ -49,7 +49,7 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
 
     async def CreateOrder(self, request: order_pb2.CreateOrderRequest, context: Any) -> order_pb2.CreateOrderResponse:
         """Answers once the order has committed."""
-        result = await self._with.creation.submit(self._to_create(request))
+        result = await self._with.creation.submit(self._to_create(request, current_traceparent()))
         if isinstance(result, OrderServiceError):
             raise result
         return order_pb2.CreateOrderResponse(order=order_answer(result))
@@ -59,7 +59,8 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
     ) -> order_pb2.BatchCreateOrdersResponse:
         """Answers once each order that is right has committed or failed. If none could be stored because PostgreSQL is
         away, the whole call fails with that."""
-        asked = [self._to_create_or_error(one) for one in requests.batch_requests(request)]
+        traceparent = current_traceparent()
+        asked = [self._to_create_or_error(one, traceparent) for one in requests.batch_requests(request)]
         created = await self._with.creation.submit_all([ask for ask in asked if isinstance(ask, OrderToCreate)])
         if created and all(isinstance(one, ServiceUnavailable) for one in created):
             raise ServiceUnavailable("none of the orders could be stored")
@@ -127,14 +128,16 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
         async with self._with.database.snapshot() as unit_of_work:
             return explanation_answer(await explain_order(unit_of_work, asked))
 
-    def _to_create(self, request: order_pb2.CreateOrderRequest) -> OrderToCreate:
+    def _to_create(self, request: order_pb2.CreateOrderRequest, traceparent: str) -> OrderToCreate:
         new = requests.new_order(request, self._with.default_currency)
         new_id = self._with.rules.new_id
-        return OrderToCreate(new, new_id(), new_id(), datetime.now(UTC), current_traceparent())
+        return OrderToCreate(new, new_id(), new_id(), datetime.now(UTC), traceparent)
 
-    def _to_create_or_error(self, request: order_pb2.CreateOrderRequest) -> OrderToCreate | InvalidRequest:
+    def _to_create_or_error(
+        self, request: order_pb2.CreateOrderRequest, traceparent: str
+    ) -> OrderToCreate | InvalidRequest:
         try:
-            return self._to_create(request)
+            return self._to_create(request, traceparent)
         except InvalidRequest as error:
             return error
 

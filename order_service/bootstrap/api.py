@@ -15,11 +15,14 @@ from order_service.api.watching import Watching
 from order_service.bootstrap.process import Process, check_database, opened, saga_rules, within_grace
 from order_service.config import Settings
 from order_service.loops import Periodic, Run, supervise, wait_for_event
+from order_service.telemetry.sampling import Sampling
 
 log: Final = structlog.get_logger()
 
 _TRANSACTIONS_AT_ONCE: Final = 4
 _MOST_WAITING: Final = 20_000
+_GATHERING_SECONDS: Final = 0.002
+"""About what a transaction takes by itself: under load, a third fewer transactions for the same orders."""
 _LARGEST_READ: Final = 200
 _REVIVE_SECONDS: Final = 0.2
 """For so long, at most, nobody listens after gRPC has ended its server."""
@@ -31,7 +34,8 @@ async def api(settings: Settings) -> None:
     """The gRPC server. Raises OrderServiceError if it cannot start or a part of it ends."""
     async with opened(settings, "api") as process:
         watching = Watching(process.database)
-        server = Server(OrderServicer(_collaborators(process, watching)), process.metrics)
+        sampling = Sampling(settings.trace_sample_ratio if settings.otlp_endpoint else 0.0)
+        server = Server(OrderServicer(_collaborators(process, watching)), process.metrics, sampling)
         port = await server.start(Listening(settings.grpc_host, settings.grpc_port, settings.grpc_reflection))
         log.info("api.listening", port=port)
         process.readiness.report("started")
@@ -46,7 +50,13 @@ def _collaborators(process: Process, watching: Watching) -> Collaborators:
     creation = OrderCreation(process.database, rules.timeouts, process.metrics)
     return Collaborators(
         database=process.database,
-        creation=Batcher(creation.carry_out, process.settings.group_commit_size, _TRANSACTIONS_AT_ONCE, _MOST_WAITING),
+        creation=Batcher(
+            creation.carry_out,
+            process.settings.group_commit_size,
+            _TRANSACTIONS_AT_ONCE,
+            _MOST_WAITING,
+            _GATHERING_SECONDS,
+        ),
         reading=Batcher(
             functools.partial(read_batch, process.database), _LARGEST_READ, _TRANSACTIONS_AT_ONCE, _MOST_WAITING
         ),

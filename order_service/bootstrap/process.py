@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import platform
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -28,6 +29,9 @@ from order_service.telemetry.readiness import Readiness
 from order_service.use_cases.advance_sagas import SagaRules
 
 log: Final = structlog.get_logger()
+
+_NEW_OBJECTS: Final = 10_000
+"""The garbage collector's rounds begin after so many; Python's own value is 700."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Process]:
         log.info("process.started", process=name, version=release, metrics_port=probes.port)
         async with database_of(settings, name) as database:
             await _wait_for_schema(settings, readiness, stopping)
+            _collect_less_garbage()
             yield Process(settings, stopping, database, metrics, readiness, heartbeat)
     await asyncio.to_thread(traces.shutdown, provider)
 
@@ -126,6 +131,14 @@ async def _wait_for_schema(settings: Settings, readiness: Readiness, stopping: a
         else:
             readiness.report("postgresql")
             return
+
+
+def _collect_less_garbage() -> None:
+    """Leaves what is loaded by now, and stays, out of the collector's rounds, and makes it look at new objects fewer
+    times: hardly any of them are in circles. Looking cost a call a seventh of its time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS)
 
 
 async def _measure_pool(process: Process) -> int:

@@ -2,7 +2,8 @@
 
 Every line has `timestamp` (UTC, ISO 8601), `level` and `event`; within a span also `trace_id` and `span_id`; with an
 exception also `exception.type`, `exception.message` and `exception.stacktrace` (OpenTelemetry's names). Credentials are
-redacted last, so that no processor can bring them back.
+redacted once a line has all that it tells, so that nothing can bring them back. Each call costs a line, so there are
+few processors.
 """
 
 import json
@@ -10,6 +11,7 @@ import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -27,12 +29,9 @@ def configure(level: str, format: str) -> None:
     shown = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _add_trace,
             _add_exception,
             _redact,
+            _frame,
             _to_json if format == "json" else _to_console(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(shown),
@@ -62,14 +61,6 @@ class _ToStructlog(logging.Handler):
             self.handleError(record)
 
 
-def _add_trace(_logger: object, _method: str, entries: _Entries) -> _Entries:
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        entries["trace_id"] = f"{context.trace_id:032x}"
-        entries["span_id"] = f"{context.span_id:016x}"
-    return entries
-
-
 def _add_exception(_logger: object, _method: str, entries: _Entries) -> _Entries:
     error = _error(entries.pop("exc_info", None))
     if error is not None:
@@ -95,9 +86,18 @@ def _redact(_logger: object, _method: str, entries: _Entries) -> _Entries:
     return redacted_entries(entries)
 
 
-def _to_json(_logger: object, _method: str, entries: _Entries) -> bytes:
-    first = {name: entries.pop(name) for name in ("timestamp", "level", "event")}
-    line = {**first, **entries}
+def _frame(_logger: object, method: str, entries: _Entries) -> _Entries:
+    """The line: what is ours, and holds no credentials, around what was told."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
+    line = {"timestamp": f"{now}Z", "level": method, "event": entries.pop("event"), **entries}
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        line["trace_id"] = f"{context.trace_id:032x}"
+        line["span_id"] = f"{context.span_id:016x}"
+    return line
+
+
+def _to_json(_logger: object, _method: str, line: _Entries) -> bytes:
     try:
         return _encoder.encode(line)
     except (UnicodeEncodeError, OverflowError):

@@ -18,6 +18,7 @@ _ASSIGNED = re.compile(
 )
 _SECRET_NAME = re.compile(r"password|passwd|secret|token", re.IGNORECASE)
 _PLAIN = (int, float, Decimal, UUID, date, time, timedelta)
+_MOST_COMMON = frozenset({int, float, bool, type(None)})
 
 
 def redacted(text: str) -> str:
@@ -31,11 +32,11 @@ def redacted(text: str) -> str:
 
 def redacted_value(value: object) -> object:
     """The value without credentials, at any depth. What is neither text, number, time nor collection becomes text."""
+    if type(value) in _MOST_COMMON:
+        return value
     match value:
         case str():
             return redacted(value)
-        case None | bool():
-            return value
         case Mapping():
             return redacted_entries(value)
         case list() | tuple() | set() | frozenset():

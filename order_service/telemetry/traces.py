@@ -23,6 +23,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRat
 from opentelemetry.trace import Link
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from order_service.telemetry.sampling import DrawnIds
+
 _QUEUE: Final = 2_048
 _BATCH: Final = 512
 _DELAY_MS: Final = 1_000
@@ -48,7 +50,7 @@ def tracer_provider(service_name: str, version: str, endpoint: str | None, sampl
     if endpoint is None:
         return TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
     sampler = ParentBased(TraceIdRatioBased(sample_ratio))
-    provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+    provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False, id_generator=DrawnIds())
     exporter = _CalmExporter(endpoint)
     provider.add_span_processor(
         BatchSpanProcessor(

@@ -1,7 +1,6 @@
 """One order is one story: what the api, the database and the worker do for it is one trace, in a real collector."""
 
 import asyncio
-import time
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +13,7 @@ from tests.integration.collector import Collector, Span
 from tests.integration.held_back import held_back
 from tests.integration.peers import Body, Recorder, StockService, success
 from tests.integration.platform import Platform, gateway, http_status
+from tests.integration.stopwatch import Stopwatch
 from tests.integration.tcp_proxy import TcpProxy
 from tests.waiting import eventually
 
@@ -76,7 +76,7 @@ async def test_a_shared_transaction_is_linked_to_every_request_it_stores(platfor
     trace_ids = [uuid4().hex for _ in range(5)]
 
     async with Collector.running() as collector:
-        api = await platform.start_api(OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint)
+        api = await platform.start_api(OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, DATABASE_TIMEOUT="60s")
         async with gateway(api) as stub:
             async with held_back(platform) as waiting:
                 calls = [asyncio.ensure_future(stub.CreateOrder(an_order(), metadata=sampled(trace_ids[0])))]
@@ -109,6 +109,37 @@ async def test_a_call_that_fails_is_a_span_that_fails(platform: Platform) -> Non
     assert spans[COMMIT].failed
 
 
+async def test_a_trace_that_its_caller_does_not_keep_leaves_its_id_and_no_span(platform: Platform) -> None:
+    trace_id = uuid4().hex
+
+    async with Collector.running() as collector:
+        api = await platform.start_api(OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint)
+        async with gateway(api) as stub:
+            await stub.CreateOrder(an_order(), metadata=(("traceparent", f"00-{trace_id}-{CALLER}-00"),))
+            await asyncio.to_thread(api.stop)
+        ((stored,),) = await platform.query("select traceparent from order_service.outbox")
+
+    (handled,) = api.log_lines("rpc.handled")
+    assert handled["trace_id"] == trace_id
+    assert stored == f"00-{trace_id}-{handled['span_id']}-00"
+    assert handled["span_id"] != CALLER
+    assert collector.spans == []
+
+
+async def test_a_trace_that_begins_with_the_call_is_logged_under_the_id_it_is_kept_by(platform: Platform) -> None:
+    async with Collector.running() as collector:
+        api = await platform.start_api(OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, OTEL_TRACES_SAMPLER_ARG="0.5")
+        async with gateway(api) as stub:
+            for _ in range(40):
+                await stub.CreateOrder(an_order())
+            await asyncio.to_thread(api.stop)
+
+    logged = [line["trace_id"] for line in api.log_lines("rpc.handled")]
+    kept = {span.trace_id for span in collector.spans if span.name == RPC}
+    assert len(set(logged)) == 40
+    assert kept == {trace_id for trace_id in logged if int(trace_id[16:], 16) < 2**63}
+
+
 async def test_health_checks_leave_no_spans(platform: Platform) -> None:
     async with Collector.running() as collector:
         api = await platform.start_api(OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint)
@@ -131,20 +162,21 @@ async def test_a_collector_that_does_not_answer_slows_nothing(platform: Platform
             Recorder.running(platform) as recorder,
             gateway(api) as stub,
         ):
-            began = time.monotonic()
-            for _ in range(10):
-                await asyncio.gather(*[stub.CreateOrder(an_order(), metadata=sampled(uuid4().hex)) for _ in range(30)])
-            answered = time.monotonic() - began
+            with Stopwatch.running() as watch:
+                for _ in range(10):
+                    calls = [stub.CreateOrder(an_order(), metadata=sampled(uuid4().hex)) for _ in range(30)]
+                    await asyncio.gather(*calls)
+                answered = watch.seconds()
             await eventually(lambda: len(recorder.messages) == 600)
             ready = [http_status(process.ports["metrics"], "/readyz") for process in (api, worker)]
-            codes = await asyncio.gather(*[asyncio.to_thread(process.stop, 10) for process in (api, worker)])
+            codes = await asyncio.gather(*[asyncio.to_thread(process.stop) for process in (api, worker)])
 
     assert answered < 5
     assert ready == [200, 200]
     assert codes == [0, 0]
     warnings = [line["event"] for process in (api, worker) for line in process.log_lines() if line["level"] != "info"]
-    assert set(warnings) <= {"traces.export_failing"}
-    assert len(warnings) <= 2
+    assert set(warnings) <= {"traces.export_failing", "leases.ran_out"}
+    assert warnings.count("traces.export_failing") <= 2
 
 
 class ForgetfulStockService(StockService):

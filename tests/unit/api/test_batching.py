@@ -180,7 +180,7 @@ async def test_a_wrong_number_of_results_leaves_nobody_waiting(results: list[int
 
     batches = Batcher(carry_out, largest=2, at_once=1, most_waiting=100)
 
-    *wrong, right = await asyncio.wait_for(batches.submit_all([1, 2, 3]), 5)
+    *wrong, right = await asyncio.wait_for(batches.submit_all([1, 2, 3]), 30)
 
     assert [type(outcome) for outcome in wrong] == kinds
     assert right == 30
@@ -245,6 +245,37 @@ async def test_nothing_is_carried_out_when_every_waiting_caller_has_given_up(wor
 
     assert work.batches == [[1], [3]]
     assert await asyncio.gather(*later) == [30]
+
+
+async def test_a_batch_that_follows_a_large_one_takes_those_who_ask_again(work: Work) -> None:
+    batches = Batcher(work.carry_out, 100, 1, 100, gathering=0.2)
+    crowd = [asyncio.create_task(batches.submit(item)) for item in range(8)]
+    await work.begun(1)
+    late = await submitted(batches, 100)
+
+    work.finish()
+    await asyncio.gather(*crowd)
+    begun_at_once = len(work.batches)
+    again = await submitted(batches, 101, 102)
+    await work.begun(2)
+    work.finish()
+
+    assert begun_at_once == 1
+    assert work.batches[1] == [100, 101, 102]
+    assert await asyncio.gather(*late, *again) == [1000, 1010, 1020]
+
+
+async def test_a_batch_that_follows_a_small_one_waits_for_nobody(work: Work) -> None:
+    batches = Batcher(work.carry_out, 100, 1, 100, gathering=3_600)
+    first = await submitted(batches, 1)
+    await work.begun(1)
+    later = await submitted(batches, 2)
+
+    work.finish()
+    await work.begun(2)
+    work.finish()
+
+    assert await asyncio.gather(*first, *later) == [10, 20]
 
 
 async def test_more_items_than_may_wait_are_refused_and_those_that_wait_are_not(work: Work) -> None:

@@ -41,7 +41,7 @@ def has_ipv6() -> bool:
 
 
 def ask(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str, str]:
-    connection = http.client.HTTPConnection(host, port, timeout=5)
+    connection = http.client.HTTPConnection(host, port, timeout=30)
     connection.request("GET", path)
     response = connection.getresponse()
     answer = response.status, response.getheader("Content-Type", ""), response.read().decode()

@@ -62,7 +62,7 @@ def test_spans_reach_the_collector_in_plaintext_under_the_services_name(scheme: 
         with made.get_tracer("test").start_as_current_span("work"):
             pass
         traces.shutdown(made)
-        request = collector.received.get(timeout=5)
+        request = collector.received.get(timeout=30)
 
     (spans,) = request.resource_spans
     resource = {attribute.key: attribute.value.string_value for attribute in spans.resource.attributes}

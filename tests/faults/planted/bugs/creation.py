@@ -42,10 +42,10 @@ OF_CREATION = (
         (
             Edit(
                 SERVICER,
-                "        result = await self._with.creation.submit(self._to_create(request))\n",
+                "        result = await self._with.creation.submit(self._to_create(request, current_traceparent()))\n",
                 "        import asyncio\n"
                 "        from order_service.use_cases.create_orders import _order\n"
-                "        asked = self._to_create(request)\n"
+                "        asked = self._to_create(request, current_traceparent())\n"
                 "        self.__dict__.setdefault('later', []).append(\n"
                 "            asyncio.ensure_future(self._with.creation.submit(asked)))\n"
                 "        result = _order(asked)\n",
