@@ -6,6 +6,7 @@ once, in version order for each order, each with a stable id; each reply changes
 Rooms, outermost first; each may only use those below it (held by import-linter)::
 
     cli, bootstrap, demo              the composition root, and what is built on the whole
+    stress                            beside demo: load for a running service, over gRPC alone
     api | inbox | outbox | timers     edges: gRPC, received messages, sent messages, what is due
     doctor                            beside them: judges how the servers are set
     use_cases | broker                one file for each thing the service can do; RabbitMQ. Neither sees the other

@@ -14,7 +14,7 @@ from order_service.domain.errors import OrderServiceError, ServiceUnavailable
 
 OK: Final = 0
 FAILED: Final = 1
-"""It did not work, or (`demo`, `health`, `place`) what was looked at is not right."""
+"""It did not work, or (`demo`, `health`, `place`, `stress`) what was looked at is not right."""
 USAGE: Final = 2
 """The command or the environment is wrong: mend it, then try again."""
 UNAVAILABLE: Final = 3

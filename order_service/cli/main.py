@@ -16,6 +16,7 @@ from order_service.cli.orders import orders
 from order_service.cli.parked import parked
 from order_service.cli.place import place
 from order_service.cli.processes import api, health, migrate, worker
+from order_service.cli.stress import stress
 from order_service.cli.variables import variables
 
 _EXIT_CODES = """\b
@@ -57,6 +58,6 @@ def _add_exit_codes(command: click.Command) -> None:
             _add_exit_codes(below)
 
 
-for command in (api, worker, migrate, health, place, orders, parked, events, doctor, cut_over, demo, variables):
+for command in (api, worker, migrate, health, place, orders, parked, events, doctor, cut_over, demo, stress, variables):
     main.add_command(command)
 _add_exit_codes(main)
