@@ -12,11 +12,14 @@ _POLL_SECONDS = 0.02
 
 
 @overload
-async def eventually(condition: Callable[[], Awaitable[T | None]], seconds: float = 20.0) -> T: ...
+async def eventually(condition: Callable[[], Awaitable[T | None]], seconds: float = 40.0) -> T: ...
 @overload
-async def eventually(condition: Callable[[], T | None], seconds: float = 20.0) -> T: ...
-async def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """The first true value that `condition` gives. Fails with the last value when the time is up."""
+async def eventually(condition: Callable[[], T | None], seconds: float = 40.0) -> T: ...
+async def eventually(condition: Callable[[], Any], seconds: float = 40.0) -> Any:
+    """The first true value that `condition` gives. Fails with the last value when the time is up.
+
+    The time is one that nothing takes, also on a machine that is busy with other things: what has to come sooner is
+    measured."""
     ends = time.monotonic() + seconds
     while True:
         value = condition()

@@ -27,7 +27,7 @@ from order_service.storage import migrations
 
 _STOCK_SECONDS: Final = 6
 _STOCK_SECONDS_BY_HAND: Final = 20
-_LATE_BY_SECONDS: Final = 2
+_LATE_BY_SECONDS: Final = 4
 _PATIENCE_SECONDS: Final = 30.0
 _SLOWEST_RATE: Final = 50
 _CHECK_SECONDS: Final = 0.2

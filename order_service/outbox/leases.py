@@ -82,6 +82,7 @@ class Leases:
                 await self.release()
             return
         between_windows = await self._wait_for_window()
+        held = bool(self._epochs)
         try:
             asked_at = self._clock()
             self._epochs = await self._database.run(
@@ -90,6 +91,8 @@ class Leases:
         finally:
             if between_windows:
                 self._in_flight.release()
+        if held:
+            self._warn_if_late()
         self._valid_until = asked_at + TTL_SECONDS
         self._metrics.leased_buckets.set(len(self._epochs))
 
@@ -98,6 +101,12 @@ class Leases:
         self._epochs = {}
         self._metrics.leased_buckets.set(0)
         await self._database.run(self._release)
+
+    def _warn_if_late(self) -> None:
+        """Nothing else explains events that come twice although nobody died and no connection was lost."""
+        late = self._clock() - self._valid_until
+        if self._valid_until and late > 0:
+            log.warning("leases.ran_out", seconds=round(late, 3))
 
     async def _wait_for_window(self) -> bool:
         """Whether what was in flight has been marked soon enough to renew in time; then no new window begins."""

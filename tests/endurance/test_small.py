@@ -8,6 +8,7 @@ import pytest
 from tests.endurance import backlog, poison, stops, stuck_sagas
 from tests.endurance.measured import Bound, Result, Tell, percentile
 from tests.integration.platform import Platform
+from tests.integration.stopwatch import Stopwatch
 
 SCALE = 0.01
 RATIOS_ARE_NOISE = {
@@ -18,6 +19,8 @@ RATIOS_ARE_NOISE = {
     "time to confirm beside stuck sagas / without, p50",
 }
 """So few rows go by too quickly to compare speeds."""
+IN_SECONDS = {"seconds that deadlines are late, p99", "seconds to exit, at most"}
+"""What the machine may take for itself, if it stands still meanwhile."""
 
 
 @pytest.mark.parametrize(
@@ -33,10 +36,15 @@ RATIOS_ARE_NOISE = {
 async def test_a_small_one_keeps_its_bounds(
     platform: Platform, run: Callable[[Platform, float, Tell], Awaitable[Result]]
 ) -> None:
-    result = await run(platform, SCALE, lambda share, doing: None)
+    with Stopwatch.running() as watch:
+        result = await run(platform, SCALE, lambda share, doing: None)
 
-    missed = [bound for bound in result.bounds if not bound.ok and bound.what not in RATIOS_ARE_NOISE]
-    assert missed == [], result
+    bounds = [bound for bound in result.bounds if bound.what not in RATIOS_ARE_NOISE]
+    missed = [bound for bound in bounds if not bound.ok]
+    by_the_service = [
+        bound for bound in missed if bound.what not in IN_SECONDS or bound.measured - watch.longest > bound.most
+    ]
+    assert by_the_service == [], result
 
 
 def test_a_bound_says_whether_it_holds_and_what_cannot_be_measured_does_not() -> None:

@@ -161,7 +161,7 @@ class Session:
     def _assert_settled(self) -> None:
         self.under_test.assert_well()
         self.under_test.wait_for_healthy()
-        wait_until(self._everything_is_accounted_for, 30, "what was consumed is not what was sent")
+        wait_until(self._everything_is_accounted_for, 60, "what was consumed is not what was sent")
         for process in self.under_test.processes:
             grown = self._lowest_in_the_end(process) - self._highest_when_warm(process)
             assert grown <= SLACK_KIB, f"the {process} grew by {grown} KiB since its warm-up"

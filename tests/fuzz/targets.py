@@ -33,9 +33,9 @@ OF_GRPC = BAD_INPUT | {Code.UNIMPLEMENTED}
 """And of gRPC's own services, of which not every method is offered."""
 
 OVERSIZE = {Code.RESOURCE_EXHAUSTED}
-_SECONDS = 10.0
+_SECONDS = 30.0
 _STREAM_SECONDS = 0.3
-_REVIVAL_SECONDS = 5.0
+_REVIVAL_SECONDS = 20.0
 _LARGEST = 4 * 1024 * 1024
 
 

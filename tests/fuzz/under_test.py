@@ -116,7 +116,7 @@ class UnderTest:
     def _place(self, user: str, product: str) -> str:
         stub = order_pb2_grpc.OrderServiceStub(self.channel)
         answer: order_pb2.CreateOrderResponse = stub.CreateOrder(
-            an_order(user, an_item(product)), timeout=10, wait_for_ready=True
+            an_order(user, an_item(product)), timeout=30, wait_for_ready=True
         )
         return answer.order.id
 
@@ -140,7 +140,7 @@ class UnderTest:
             assert status == 200, f"/healthz of the {name} answers {status}"
         self.place_healthy()
 
-    def wait_for_healthy(self, seconds: float = 30) -> None:
+    def wait_for_healthy(self, seconds: float = 60) -> None:
         """Every healthy order is confirmed."""
         query = "select count(*) from order_service.orders where user_id = %s and status = 'CONFIRMED'"
         wait_until(

@@ -61,7 +61,7 @@ class Load:
         request = an_order(self.user, item, request_id=request_id)
         while True:
             try:
-                answer: order_pb2.CreateOrderResponse = await self.stub.CreateOrder(request, timeout=10)
+                answer: order_pb2.CreateOrderResponse = await self.stub.CreateOrder(request, timeout=60)
             except grpc.aio.AioRpcError as error:
                 self.failures[error.code()] += 1
                 await asyncio.sleep(0.02)

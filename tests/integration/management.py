@@ -28,7 +28,7 @@ class Management:
             data=json.dumps(body).encode() if body is not None else None,
             headers={"content-type": "application/json"},
         )
-        with self._opener.open(request, timeout=20) as answer:
+        with self._opener.open(request, timeout=60) as answer:
             content = answer.read()
         return json.loads(content) if content else None
 

@@ -19,7 +19,7 @@ from tests.integration.platform import http_get
 
 _PACKAGE = Package("prometheus", title="Prometheus", size="22 MB")
 _CONFIGURATION = """
-global: {scrape_interval: 250ms, scrape_timeout: 200ms}
+global: {scrape_interval: 1s, scrape_timeout: 1s}
 scrape_configs:
 """
 

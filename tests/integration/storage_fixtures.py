@@ -37,7 +37,7 @@ TOTAL = Money("USD", 4348)
 
 
 @asynccontextmanager
-async def opened(url: str, connections: int = 10, seconds: float = 5.0) -> AsyncIterator[Database]:
+async def opened(url: str, connections: int = 10, seconds: float = 30.0) -> AsyncIterator[Database]:
     """A database, closed at the end."""
     database = Database(url, connections, timedelta(seconds=seconds), "order-service tests")
     await database.open()

@@ -101,19 +101,20 @@ def handled(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 async def test_a_path_that_is_no_text_ends_no_call_and_the_server_goes_on(platform: Platform) -> None:
-    api, worker = await platform.start_both()
+    # The calls that are under way when gRPC's server ends have as long to end themselves.
+    api, worker = await platform.start_both(SHUTDOWN_GRACE="60s")
     port = http2.Port(api.ports["grpc"])
     async with StockService.running(platform, success), patient_gateway(port.number) as stub:
-        order_id = (await stub.CreateOrder(an_order(user="bob", request_id="first"), timeout=10)).order.id
+        order_id = (await stub.CreateOrder(an_order(user="bob", request_id="first"), timeout=60)).order.id
         worker.process.send_signal(signal.SIGSTOP)
-        watched = (await stub.CreateOrder(an_order(), timeout=10)).order.id
+        watched = (await stub.CreateOrder(an_order(), timeout=60)).order.id
         watch = stub.WatchOrder(order_pb2.WatchOrderRequest(order_id=watched, user_id="ada", until_settled=True))
         first = await watch.read()
 
         for attack in range(1, 4):
             await asyncio.to_thread(port.exchange, http2.call(_USUAL_BUT_PATH, http2.message(b"")))
             await eventually(lambda attack=attack: len(api.log_lines("api.server_ended")) == attack)  # type: ignore[misc]
-            again = await stub.CreateOrder(an_order(user="bob", request_id="first"), timeout=10, wait_for_ready=True)
+            again = await stub.CreateOrder(an_order(user="bob", request_id="first"), timeout=60, wait_for_ready=True)
             assert again.order.id == order_id
         worker.process.send_signal(signal.SIGCONT)
         last = await watch.read()

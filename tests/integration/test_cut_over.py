@@ -24,6 +24,8 @@ from tests.waiting import eventually
 OLD = Source("order_service_stock_update_queue", "stock_update_exchange", "fanout")
 OWN = "order_service.stock_update_results"
 CUT_OVER = ("cut-over", "--json")
+NO_DEADLINE = {"SAGA_STOCK_TIMEOUT": "1h"}
+"""However long the runs take: what is not confirmed by a reply must not end by itself."""
 
 
 async def place(stub: Any, user: str, count: int) -> list[str]:
@@ -81,7 +83,7 @@ async def parked_keys(platform: Platform) -> Counter[str]:
 
 async def test_replies_before_during_and_after_have_their_effect_once(platform: Platform, user: str) -> None:
     await old_queue(platform)
-    api, _ = await platform.start_both()
+    api, _ = await platform.start_both(**NO_DEADLINE)
     strangers = [str(uuid4()) for _ in range(20)]
     async with gateway(api) as stub, StockService.running(platform, no_answer), platform.broker() as channel:
         orders = await place(stub, user, 300)
@@ -224,7 +226,7 @@ async def _fill(channel: AbstractChannel, enough: asyncio.Event) -> None:
 @pytest.mark.parametrize("table", ["inbox", "parked_messages"])
 async def test_a_run_that_is_killed_is_run_again_and_loses_nothing(platform: Platform, user: str, table: str) -> None:
     await old_queue(platform)
-    api, _ = await platform.start_both()
+    api, _ = await platform.start_both(**NO_DEADLINE)
     strangers = [str(uuid4()) for _ in range(10)]
     async with gateway(api) as stub, StockService.running(platform, no_answer), platform.broker() as channel:
         orders = await place(stub, user, 200)
@@ -244,7 +246,7 @@ async def test_a_run_that_is_killed_is_run_again_and_loses_nothing(platform: Pla
 
 async def test_a_run_killed_at_any_instant_is_run_again_and_loses_nothing(platform: Platform, user: str) -> None:
     await old_queue(platform)
-    api, _ = await platform.start_both()
+    api, _ = await platform.start_both(**NO_DEADLINE)
     async with gateway(api) as stub, StockService.running(platform, no_answer), platform.broker() as channel:
         orders = await place(stub, user, 400)
         await send_to_old_only(channel, orders)

@@ -153,7 +153,7 @@ async def test_a_repeat_waits_for_the_first_that_still_runs_in_another_process(s
 
 async def test_without_postgresql_every_rpc_is_unavailable_and_works_again_after(platform: Platform) -> None:
     async with TcpProxy.to(platform.database_url) as (proxy, url):
-        api = await platform.start_api(DATABASE_URL=url, DATABASE_TIMEOUT="1s")
+        api = await platform.start_api(DATABASE_URL=url, DATABASE_TIMEOUT="3s")
         async with gateway(api) as stub:
             order = (await stub.CreateOrder(an_order())).order
             await proxy.cut()
@@ -172,14 +172,14 @@ async def test_without_postgresql_every_rpc_is_unavailable_and_works_again_after
 
 async def test_with_postgresql_frozen_a_call_without_deadline_ends(platform: Platform) -> None:
     async with TcpProxy.to(platform.database_url) as (proxy, url):
-        api = await platform.start_api(DATABASE_URL=url, DATABASE_TIMEOUT="1s")
+        api = await platform.start_api(DATABASE_URL=url, DATABASE_TIMEOUT="3s")
         async with gateway(api) as stub:
             order = (await stub.CreateOrder(an_order())).order
             async with held_back(platform) as waiting:
                 under_way = asyncio.ensure_future(failure_of(stub.CreateOrder(an_order())))
                 await eventually(lambda: waiting(1))
                 proxy.freeze()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 failures = await asyncio.gather(*[failure_of(call()) for call in every_rpc(stub, order.id)])
                 failures.append(await under_way)
             proxy.thaw()
@@ -189,7 +189,7 @@ async def test_with_postgresql_frozen_a_call_without_deadline_ends(platform: Pla
 
 
 async def test_a_pool_that_is_exhausted_is_unavailable_at_once(platform: Platform) -> None:
-    api = await platform.start_api(DATABASE_POOL_SIZE="1")
+    api = await platform.start_api(DATABASE_POOL_SIZE="1", DATABASE_TIMEOUT="60s")
     question = order_pb2.ListOrdersRequest(user_id="ada")
 
     async with gateway(api) as stub:
@@ -202,8 +202,8 @@ async def test_a_pool_that_is_exhausted_is_unavailable_at_once(platform: Platfor
         failures = [answer for answer in await asyncio.gather(*reads) if isinstance(answer, Failure)]
         after = await stub.ListOrders(question)
 
-    # One hundred may wait for each connection of the pool.
-    assert 0 < len(failures) <= 50
+    # One hundred may wait for each connection of the pool; one of them may be the look whether PostgreSQL is there.
+    assert 0 < len(failures) <= 51
     assert {(failure.code, failure.info.reason) for failure in failures} == {
         (grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE")
     }
@@ -282,7 +282,7 @@ async def test_a_callers_deadline_does_not_stop_what_is_being_committed(shared: 
 
     async with gateway(shared.api) as stub:
         async with held_back(shared.platform) as waiting:
-            call = asyncio.ensure_future(failure_of(stub.CreateOrder(request, timeout=0.5)))
+            call = asyncio.ensure_future(failure_of(stub.CreateOrder(request, timeout=3)))
             await eventually(lambda: waiting(1))
             failure = await call
         stored = await eventually(lambda: parts_of(shared.platform, user))

@@ -22,7 +22,7 @@ async def test_waiting_for_stock(shared: Shared, user: str) -> None:
 
     left = told.deadline_at.ToDatetime(UTC) - datetime.now(UTC)
     assert re.fullmatch(
-        rf"PENDING: waiting for StockUpdateResult for \d+ s, deadline in (60|5\d) s;"
+        rf"PENDING: waiting for StockUpdateResult for \d+ s, deadline in (60|[345]\d) s;"
         rf" order.created was confirmed by the broker at {CLOCK}",
         told.sentence,
     )
@@ -102,6 +102,7 @@ async def test_waiting_in_the_outbox_while_the_broker_is_away(platform: Platform
 
 async def test_given_back_by_the_broker_because_nobody_listens(platform: Platform) -> None:
     api, _ = await platform.start_both()
+    before = datetime.now(UTC)
 
     async with gateway(api) as stub:
         order_id = (await stub.CreateOrder(an_order())).order.id
@@ -115,7 +116,7 @@ async def test_given_back_by_the_broker_because_nobody_listens(platform: Platfor
     (unsent,) = told.unsent_events
     assert unsent.attempts >= 1
     assert unsent.last_failure == "returned: no queue is bound"
-    assert unsent.next_attempt_at.ToDatetime(UTC) > datetime.now(UTC) - timedelta(seconds=5)
+    assert before < unsent.next_attempt_at.ToDatetime(UTC) < datetime.now(UTC) + timedelta(minutes=1, seconds=15)
 
 
 async def test_parked_after_nobody_listened_for_long(platform: Platform) -> None:
@@ -137,7 +138,7 @@ async def test_overdue_while_no_worker_runs(platform: Platform) -> None:
         await platform.query("update order_service.sagas set deadline_at = now() - interval '9 seconds'")
         told = await explain(stub, order_id, "ada")
 
-    assert re.search(r"deadline passed (9|1\d) s ago and is about to be acted upon", told.sentence)
+    assert re.search(r"deadline passed (9|[1-5]\d) s ago and is about to be acted upon", told.sentence)
 
 
 async def explain(stub: Any, order_id: str, user: str) -> order_pb2.ExplainOrderResponse:

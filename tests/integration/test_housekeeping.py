@@ -273,7 +273,7 @@ async def an_orders_life(platform: Platform, database: Database, order_id: objec
 
 
 async def a_relays_work(database: Database) -> None:
-    leases = Leases(database, uuid7(), Metrics())
+    leases = Leases(database, uuid7(), Metrics(), clock=lambda: 0.0)
     await leases.run_once()
     fence = leases.fence()
     since = dict.fromkeys(fence.epochs, datetime(1, 1, 1, tzinfo=UTC))

@@ -144,7 +144,7 @@ async def test_prometheus_scrapes_both_and_every_metric_tells_what_happened(shar
     with prometheus(tmp_path, ports) as asked:
         await eventually(lambda: asked.targets() == {"api": ("up", ""), "worker": ("up", "")})
         with suppress(AssertionError):
-            await eventually(lambda: values(asked, expected) == expected, 10)
+            await eventually(lambda: values(asked, expected) == expected, 30)
         told = values(asked, expected)
 
     assert told == expected

@@ -122,10 +122,11 @@ async def test_a_reply_for_an_unknown_order_is_applied_once_the_order_exists(
 
 
 async def test_a_retry_that_is_not_due_is_left_alone(
-    database: Database, receiver: Receiver, retries: ParkedRetries
+    platform: Platform, database: Database, receiver: Receiver, retries: ParkedRetries
 ) -> None:
     asked = ask()
     await receiver.handle([success(asked.order_id)])
+    await platform.query("update order_service.parked_messages set retry_at = retry_at + interval '1 minute'")
     await create(database, asked)
 
     assert await retries.round() == 0
@@ -411,7 +412,7 @@ class ParkedEvent:
 
 @pytest.fixture
 async def event(database: Database, metrics: Metrics) -> ParkedEvent:
-    leases = Leases(database, uuid7(), metrics)
+    leases = Leases(database, uuid7(), metrics, clock=lambda: 0.0)
     await leases.run_once()
     return ParkedEvent(database, leases.fence())
 

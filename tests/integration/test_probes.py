@@ -54,13 +54,15 @@ async def test_a_server_that_stops_says_so_to_those_who_watch_its_health_and_doe
 ) -> None:
     api = await platform.start_api()
 
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{api.ports['grpc']}") as channel:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{api.ports['grpc']}") as channel, health_of(api) as health:
+        await eventually(lambda: all_are(health, SERVING))
         stub: Any = health_pb2_grpc.HealthStub(channel)
         watch = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICES[1]))
         before = (await watch.read()).status
         exiting = asyncio.ensure_future(asyncio.to_thread(api.stop))
         after = (await watch.read()).status
-        exit_code = await asyncio.wait_for(exiting, 5)
+        # It would wait for calls for SHUTDOWN_GRACE, which is 20 s.
+        exit_code = await asyncio.wait_for(exiting, 15)
 
     assert (before, after) == (SERVING, NOT_SERVING)
     assert exit_code == 0

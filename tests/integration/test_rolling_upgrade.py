@@ -1,5 +1,6 @@
 """The previous release and this one on one database, side by side, as in a rolling upgrade."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -7,16 +8,19 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 
+from order_service.outbox.leases import RENEW_SECONDS, TTL_SECONDS
 from tests.integration.load import Load, patient_gateway
 from tests.integration.peers import Recorder, StockService, success
 from tests.integration.platform import Platform, Running
 from tests.integration.previous_release import NoHistory, Release, previous_release
+from tests.integration.stopwatch import Stopwatch
 from tests.waiting import eventually
 
 SOME = 100
 """So many orders are placed in each stage of the upgrade, at least."""
 
 RATE = 60.0
+STALLED_SECONDS = (TTL_SECONDS - RENEW_SECONDS) / 2
 _MIGRATIONS = """
     select 1 from pg_stat_activity
     where datname = current_database() and application_name = '' and pid <> pg_backend_pid()
@@ -47,7 +51,7 @@ class Upgrade:
     async def migrate(self, *, old: bool) -> None:
         """Lets a release bring the schema to its own state."""
         run = self.spawn("migrate", old=old)
-        await eventually(lambda: run.process.poll() is not None, 30)
+        await eventually(lambda: run.process.poll() is not None, 60)
         assert run.process.returncode == 0, run.log.read_text()
 
     def spawn(self, *arguments: str, old: bool) -> Running:
@@ -83,9 +87,9 @@ class Upgrade:
     async def assert_settled(self, recorder: Recorder) -> None:
         """Each order that was acknowledged has one outcome, in the database and in what was sent."""
         acknowledged = {order_id for load in self.loads for order_id in load.acknowledged.values()}
-        await eventually(lambda: len(recorder.sent().histories()) >= len(acknowledged), 30)
-        await eventually(lambda: recorder.sent().are_settled(), 30)
-        await eventually(self._nothing_waits, 30)
+        await eventually(lambda: len(recorder.sent().histories()) >= len(acknowledged), 60)
+        await eventually(lambda: recorder.sent().are_settled(), 60)
+        await eventually(self._nothing_waits, 60)
         sent = recorder.sent()
         sent.assert_in_version_order()
         assert sent.histories().keys() == acknowledged
@@ -118,19 +122,22 @@ async def test_a_rolling_upgrade_fails_no_call_and_loses_nothing(upgrade: Upgrad
             await upgrade.more(by_old)
             await upgrade.migrate(old=False)
             await upgrade.more(by_old)
-            new_api, new_worker = await upgrade.start_both(old=False)
-            async with upgrade.placing(new_api, "new") as by_new:
-                await upgrade.more(by_old, by_new)
-                old_worker.stop()
-                await upgrade.more(by_old, by_new)
+            with Stopwatch.running() as watch:
+                new_api, new_worker = await upgrade.start_both(old=False)
+                async with upgrade.placing(new_api, "new") as by_new:
+                    await upgrade.more(by_old, by_new)
+                    await asyncio.to_thread(old_worker.stop)
+                    await upgrade.more(by_old, by_new)
         old_api.stop()
 
         await upgrade.assert_settled(recorder)
 
     assert await upgrade.schema() != old_schema
     upgrade.assert_no_call_failed()
-    assert new_worker.log_lines("relay.fenced") == []
-    assert recorder.sent().repeats == 0
+    # Two workers share the outbox by leases: if the machine stands still, one may lose what it has in flight.
+    ran_out = watch.longest > STALLED_SECONDS or new_worker.log_lines("leases.ran_out")
+    assert new_worker.log_lines("relay.fenced") == [] or ran_out
+    assert recorder.sent().repeats == 0 or ran_out
 
 
 async def test_the_previous_version_starts_and_works_on_the_new_schema(upgrade: Upgrade) -> None:

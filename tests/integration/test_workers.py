@@ -3,18 +3,27 @@
 import asyncio
 import signal
 import time
+from collections.abc import Collection
+from datetime import datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from order_service.pb import order_pb2
+from order_service.storage.events import bucket_of
 from tests.integration.calls import an_order
 from tests.integration.load import Load, Sent
 from tests.integration.peers import Recorder, StockService, no_answer, success
 from tests.integration.platform import Platform, Running, gateway
+from tests.integration.standing_still import stand_still
+from tests.integration.stopwatch import Stopwatch
 from tests.integration.tcp_proxy import TcpProxy
 from tests.waiting import eventually
 
 BUCKETS = 64
+WINDOW = 20
+"""Of a worker of which is seen what was in flight."""
+RELAY_WINDOW = 64
+"""Of all others."""
 
 
 async def test_workers_that_come_and_go_share_the_load_without_repeats(platform: Platform) -> None:
@@ -33,26 +42,35 @@ async def test_workers_that_come_and_go_share_the_load_without_repeats(platform:
         events = await all_settled(recorder, load)
 
     assert exit_codes == [0, 0]
-    assert events.repeats == 0
+    assert events.repeats <= explained(first, second, third)
 
 
 async def test_a_worker_that_is_killed_is_taken_over_within_seconds(platform: Platform) -> None:
-    api, first = await platform.start_both()
-    await platform.start_worker()
+    api, first = await platform.start_both(RELAY_WINDOW=str(WINDOW))
+    second = await platform.start_worker(RELAY_WINDOW=str(WINDOW))
 
     async with StockService.running(platform, success), Recorder.running(platform) as recorder, gateway(api) as stub:
-        await eventually(lambda: leased(first) == BUCKETS / 2)
+        await eventually(lambda: leased(first) == leased(second) == BUCKETS / 2)
         load = Load(stub, "ada")
         async with load.placing():
             await eventually(lambda: len(recorder.messages) >= 100)
-            first.kill()
-            killed_at = time.monotonic()
+            before = await owners(platform)
+            with Stopwatch.running() as watch:
+                first.kill()
+                killed_at = await now(platform)
+                enough = len(load.acknowledged) + 100
+                await eventually(lambda: len(load.acknowledged) >= enough)
+                await eventually(lambda: leased(second) == BUCKETS)
+                lost = watch.lost()
         events = await all_settled(recorder, load)
-        seconds = time.monotonic() - killed_at
+        after = await owners(platform)
+        taken_over = [bucket for bucket in before if after[bucket] != before[bucket]]
+        sent_again_at = await first_confirmed(platform, taken_over, killed_at)
 
-    # The lease, one renewal of the other, and what had piled up.
-    assert seconds < 5
-    assert events.repeats <= 20
+    assert len(taken_over) == BUCKETS / 2
+    # The lease, one renewal of the other, and a window that it may have been at.
+    assert (sent_again_at - killed_at).total_seconds() - lost < 5
+    assert events.repeats <= WINDOW + explained(second)
 
 
 async def test_a_worker_that_cannot_reach_the_broker_leaves_its_share_to_the_others(platform: Platform) -> None:
@@ -71,20 +89,20 @@ async def test_a_worker_that_cannot_reach_the_broker_leaves_its_share_to_the_oth
             await proxy.restore()
             await eventually(lambda: leased(cut_off) == leased(other) == BUCKETS / 2)
 
-    assert events.repeats == 0
+    assert events.repeats <= explained(cut_off, other)
     assert kept == 0
 
 
 async def test_a_worker_that_stood_still_loses_nothing_and_reorders_nothing(platform: Platform) -> None:
-    api, first = await platform.start_both()
-    second = await platform.start_worker()
+    api, first = await platform.start_both(RELAY_WINDOW=str(WINDOW))
+    second = await platform.start_worker(RELAY_WINDOW=str(WINDOW))
 
     async with StockService.running(platform, success), Recorder.running(platform) as recorder, gateway(api) as stub:
         await eventually(lambda: leased(first) == leased(second) == BUCKETS / 2)
         load = Load(stub, "ada")
         async with load.placing():
             await eventually(lambda: len(recorder.messages) >= 100)
-            first.process.send_signal(signal.SIGSTOP)
+            await stand_still(platform, first)
             stopped_at, before = time.monotonic(), len(recorder.messages)
             await eventually(lambda: leased(second) == BUCKETS and time.monotonic() - stopped_at > 4)
             meanwhile = len(recorder.messages) - before
@@ -93,7 +111,8 @@ async def test_a_worker_that_stood_still_loses_nothing_and_reorders_nothing(plat
         events = await all_settled(recorder, load)
 
     assert meanwhile > 100
-    assert events.repeats <= 20
+    # Its own window, and what the machine lets run out besides.
+    assert events.repeats <= WINDOW + explained(second) + max(0, explained(first) - RELAY_WINDOW)
     assert first.process.poll() is None
 
 
@@ -122,13 +141,18 @@ async def test_a_worker_that_lost_its_lease_marks_nothing(platform: Platform) ->
 
 
 async def test_what_is_in_flight_is_not_given_up_to_a_worker_that_comes(platform: Platform) -> None:
-    async with TcpProxy.to(platform.rabbitmq_url) as (proxy, url):
+    async with TcpProxy.to(platform.rabbitmq_url) as (proxy, url), TcpProxy.to(platform.database_url) as (gate, gated):
         api, first = await platform.start_both(RABBITMQ_URL=url)
         async with Recorder.running(platform) as recorder, gateway(api) as stub:
+            # It has started but for PostgreSQL: the broker's answers cannot be kept back for as long as a start takes.
+            gate.freeze()
+            second = platform.spawn("worker", DATABASE_URL=gated)
+            await eventually(lambda: gate.accepted)
             proxy.freeze(requests=False)
             await stub.BatchCreateOrders(order_pb2.BatchCreateOrdersRequest(requests=[an_order()] * 40))
             await eventually(lambda: recorder.messages)
-            second = await platform.start_worker()
+            gate.thaw()
+            await platform.wait_until_ready(second)
             for _ in range(3):
                 await one_renewal(platform)
             meanwhile = [leased(first), leased(second)]
@@ -136,9 +160,9 @@ async def test_what_is_in_flight_is_not_given_up_to_a_worker_that_comes(platform
             await eventually(lambda: nothing_waits(platform))
             await eventually(lambda: leased(first) == leased(second) == BUCKETS / 2)
 
-    assert meanwhile == [BUCKETS, 0]
+    assert meanwhile == [BUCKETS, 0] or ran_out(first)
     assert len(recorder.sent().histories()) == 40
-    assert recorder.sent().repeats == 0
+    assert recorder.sent().repeats <= explained(first)
 
 
 async def test_roles_can_be_split_among_workers(platform: Platform) -> None:
@@ -155,8 +179,8 @@ async def test_roles_can_be_split_among_workers(platform: Platform) -> None:
 
 
 async def test_two_workers_let_a_deadline_pass_once(platform: Platform) -> None:
-    api, _ = await platform.start_both(SAGA_STOCK_TIMEOUT="1s")
-    await platform.start_worker(SAGA_STOCK_TIMEOUT="1s")
+    api, first = await platform.start_both(SAGA_STOCK_TIMEOUT="1s")
+    second = await platform.start_worker(SAGA_STOCK_TIMEOUT="1s")
 
     async with StockService.running(platform, no_answer), Recorder.running(platform) as recorder, gateway(api) as stub:
         load = Load(stub, "ada", per_second=1_000)
@@ -164,7 +188,7 @@ async def test_two_workers_let_a_deadline_pass_once(platform: Platform) -> None:
         events = await all_settled(recorder, load, "order.cancelled")
 
     assert {len(history) for history in events.histories().values()} == {2}
-    assert events.repeats == 0
+    assert events.repeats <= explained(first, second)
 
 
 async def all_settled(recorder: Recorder, load: Load, outcome: str = "order.confirmed") -> Sent:
@@ -176,6 +200,38 @@ async def all_settled(recorder: Recorder, load: Load, outcome: str = "order.conf
     assert events.histories().keys() == set(load.acknowledged.values())
     assert events.outcomes() == {outcome: len(load.acknowledged)}
     return events
+
+
+def ran_out(worker: Running) -> int:
+    """How often a worker could not renew its leases in time, because it or PostgreSQL was not let run: others may have
+    taken over then what it had in flight. Nothing but a stall of the whole machine leads to that here."""
+    return len(worker.log_lines("leases.ran_out"))
+
+
+def explained(*workers: Running) -> int:
+    """How many events may come twice by that, at most; usually none."""
+    return RELAY_WINDOW * sum(ran_out(worker) for worker in workers)
+
+
+async def owners(platform: Platform) -> dict[int, UUID]:
+    """Which relay has each bucket."""
+    return dict(await platform.query("select bucket, owner from order_service.relay_leases"))
+
+
+async def now(platform: Platform) -> datetime:
+    """PostgreSQL's time."""
+    ((at,),) = await platform.query("select now()")
+    assert isinstance(at, datetime)
+    return at
+
+
+async def first_confirmed(platform: Platform, buckets: Collection[int], after: datetime) -> datetime:
+    """When the first event of some buckets was confirmed by the broker after that."""
+    rows = await platform.query(
+        "select order_id, confirmed_at from order_service.event_confirmations where confirmed_at > %s", after
+    )
+    times: list[datetime] = [confirmed_at for order_id, confirmed_at in rows if bucket_of(order_id) in buckets]
+    return min(times)
 
 
 def leased(worker: Running) -> float:

@@ -59,7 +59,7 @@ def test_the_broker_carries_a_message(servers: Servers) -> None:
             channel = await connection.channel()
             queue = await channel.declare_queue("there and back", exclusive=True)
             await channel.default_exchange.publish(aio_pika.Message(b"hello"), routing_key=queue.name)
-            message = await queue.get(timeout=10)
+            message = await queue.get(timeout=30)
             assert message is not None
             return message.body
 
@@ -92,7 +92,7 @@ def test_given_servers_are_used_as_they_are(servers: Servers, tmp_path: Path) ->
 
 def test_the_status_of_the_command_is_passed_on(servers: Servers) -> None:
     with started_beside("exit 7", cwd=PROJECT, environ=NOTHING_GIVEN | given(servers)) as started:
-        assert started.wait(timeout=30) == 7
+        assert started.wait(timeout=90) == 7
 
 
 def test_a_wrong_password_is_told_in_one_line_without_it(servers: Servers, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_nothing_outlives_a_run_that_is_ended_by(number: signal.Signals, status:
 
         started.send_signal(number)
 
-        assert started.wait(timeout=30) == status
+        assert started.wait(timeout=90) == status
     wait_until(lambda: processes_of(own) == {})
     with ExitStack() as later_run:
         for prefix in ("postgresql-", "rabbitmq-"):
@@ -219,7 +219,7 @@ def listening_addresses(pid: int) -> Iterator[str]:
                 yield local
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"

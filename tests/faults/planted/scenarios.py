@@ -94,7 +94,7 @@ async def _broken_at(name: str, direction: Direction, act: Act, stage: Stage) ->
 
     wire.arm(plan, relay.kill)
     await stage.create("ada")
-    await asyncio.wait_for(wire.struck.wait(), 5)
+    await asyncio.wait_for(wire.struck.wait(), 30)
     await stage.start("worker", *(("--only", "consumer") if act is Act.CUT else ()))
     await stage.create("bob")
 
@@ -237,7 +237,7 @@ async def the_answer_to_commit_is_lost(stage: Stage) -> None:
 
     wire.arm(plan)
     await stage.gateway.create("ada", {"ok-tea": (2, 1999)})
-    await asyncio.wait_for(wire.struck.wait(), 5)
+    await asyncio.wait_for(wire.struck.wait(), 30)
 
 
 async def a_cancellation_meets_a_reply(stage: Stage) -> None:

@@ -41,6 +41,8 @@ class Stage:
     settings: dict[str, str] = field(default_factory=dict)
     shortest_wait: timedelta = timedelta(seconds=1)
     longest_wait: timedelta = timedelta(seconds=5)
+    patience: float = 1.0
+    """How many times as long everything may take to come right: with a bug planted it may never."""
 
     @property
     def gateway(self) -> Gateway:
@@ -109,7 +111,7 @@ class Stage:
     async def has_status(self, order_id: str, status: str, seconds: float = 5.0) -> None:
         """Returns when an order's row has a status."""
         query = "select 1 from order_service.orders where order_id = %s and status = %s"
-        await eventually(lambda: self.platform.query(query, order_id, status), seconds)
+        await eventually(lambda: self.platform.query(query, order_id, status), seconds * self.patience)
 
     async def verdict(self) -> list[Violation]:
         """Waits until everything is worked off, or would be, and lets the judge speak.
@@ -120,18 +122,18 @@ class Stage:
         return judge(await self._history())
 
     async def _last_order(self) -> None:
-        last = await self.create("last-of-all", seconds=LAST_SECONDS)
+        last = await self.create("last-of-all", seconds=LAST_SECONDS * self.patience)
         with suppress(AssertionError):
             await self.has_status(last or "00000000-0000-0000-0000-000000000000", "CONFIRMED", LAST_SECONDS)
         await self._settle()
         parts = (self.playing.recorder, self.playing.stock, self.playing.payment)
         with suppress(AssertionError):
-            await asyncio.gather(*[part.caught_up(5) for part in parts if part is not None])
+            await asyncio.gather(*[part.caught_up(5 * self.patience) for part in parts if part is not None])
 
     async def _settle(self) -> bool:
         """Whether everything is worked off within the time for it."""
         with suppress(AssertionError):
-            return await eventually(self._settled, SETTLE_SECONDS)
+            return await eventually(self._settled, SETTLE_SECONDS * self.patience)
         return False
 
     async def _settled(self) -> bool:
