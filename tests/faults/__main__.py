@@ -107,7 +107,7 @@ class _PointName(click.ParamType[Point]):
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--lanes", default=8, show_default=True, help="So many platforms side by side for kills and cuts.")
-@click.option("--waiting-lanes", default=16, show_default=True, help="And so many for connections that hang.")
+@click.option("--waiting-lanes", default=12, show_default=True, help="And so many for connections that hang.")
 @click.option("--seed", type=int, help="For --sample: the same seed, the same points.")
 @click.option("--only", type=click.Choice([one.value for one in Process]), multiple=True, help="Only this process.")
 @click.option("--mode", type=click.Choice([one.value for one in Mode]), multiple=True, help="Only this fault.")

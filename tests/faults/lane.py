@@ -28,6 +28,9 @@ READY_SECONDS: Final = 90.0
 _CHANNELS: Final = 11
 """A gateway whose connection hangs takes another: a prime, so that calls which fail together do not come back to it."""
 
+_CONNECTIONS: Final = "4"
+"""DATABASE_POOL_SIZE: PostgreSQL has 300 connections for all the lanes, and those that hang go on counting."""
+
 _SHORT_TIMEOUT: Final = "3s"
 """DATABASE_TIMEOUT where connections hang: the product's own limits are what ends the waiting."""
 
@@ -89,7 +92,9 @@ async def open_lane(
         platform = await enter(_platform(servers, folder, launch))
         wire = await enter(Wire.between())
         (port,) = stack.enter_context(reserved_ports(1))
-        common = {"SAGA_PAYMENT": "on"} | ({"DATABASE_TIMEOUT": _SHORT_TIMEOUT} if short_timeouts else {})
+        common = {"SAGA_PAYMENT": "on", "DATABASE_POOL_SIZE": _CONNECTIONS} | (
+            {"DATABASE_TIMEOUT": _SHORT_TIMEOUT} if short_timeouts else {}
+        )
         patient = _saga(common, PATIENT.total_seconds()) | {"GRPC_PORT": str(port)}
         impatient = platform.spawn("api", **_saga(common, IMPATIENT.total_seconds()))
         behind = {"DATABASE_URL": await wire.through(platform.database_url, Protocol.POSTGRESQL)}
