@@ -11,7 +11,7 @@ PB := order_service/pb
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I $(PB)=protos -I $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
 	--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc
 
-.PHONY: help setup demo up chaos test check format proto proto-check clean faults fuzz endurance
+.PHONY: help setup demo up chaos test check format proto proto-check clean faults fuzz endurance bench bench-growth
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,14 @@ fuzz: setup ## garbage at every RPC and every consumed message for MINUTES=5; SE
 
 chaos: setup ## break everything under load, and let the judge decide (MINUTES=10, SEED=n)
 	@exec $(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+bench: setup ## how close the service comes to what PostgreSQL, RabbitMQ and gRPC can do at all (ROWS="getorder relay", ROUNDS=5, SECONDS=5)
+	@$(BIN)/python -c 'import dbos' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' \
+		|| echo "DBOS, which the saga is compared with, cannot be installed"
+	@exec $(BIN)/python -m tests.bench $(addprefix --only ,$(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
+
+bench-growth: setup ## how cost grows: 1 and 5 million orders, 1 to 8 workers, memory, start, idle (under an hour; SCALE=0.01, ONLY="start idle")
+	@exec $(BIN)/python -m tests.bench.growth $(addprefix --only ,$(ONLY)) $(if $(SCALE),--scale $(SCALE))
 
 endurance: setup ## a long backlog, stuck sagas, poison, and a hundred stops, each measured against its bound (15 minutes)
 	@exec $(BIN)/python -m tests.endurance $(if $(SCALE),--scale $(SCALE))

@@ -7,7 +7,9 @@ from pathlib import Path
 from tests.integration.platform import Platform, Running
 from tests.waiting import eventually
 
-_IN_THE_MIDST = "select 1 from pg_stat_activity where client_port = any(%s) and xact_start is not null"
+_IN_THE_MIDST = """
+    select pid, xact_start from pg_stat_activity where client_port = any(%s) and xact_start is not null
+"""
 
 
 async def stand_still(platform: Platform, running: Running) -> None:
@@ -16,9 +18,16 @@ async def stand_still(platform: Platform, running: Running) -> None:
 
     async def stands_between_transactions() -> bool:
         running.process.send_signal(signal.SIGSTOP)
-        if not await platform.query(_IN_THE_MIDST, list(_local_ports(running.process.pid))):
+        ports = list(_local_ports(running.process.pid))
+        begun = set(await platform.query(_IN_THE_MIDST, ports))
+        if not begun:
             return True
         running.process.send_signal(signal.SIGCONT)
+
+        async def have_ended() -> bool:
+            return begun.isdisjoint(await platform.query(_IN_THE_MIDST, ports))
+
+        await eventually(have_ended)
         return False
 
     await eventually(stands_between_transactions)
