@@ -40,7 +40,7 @@ up: setup ## the same servers, api, worker and stock stand-in, until Ctrl-C
 test: check ## format, lint, types, import rules, generated code, and all tests on private servers
 	@exec $(BIN)/pytest -n 3 --dist loadscope
 
-faults: setup ## kill, cut and hang at every message between the processes and their servers, and judge it (an hour)
+faults: setup ## kill, cut and hang at every message between the processes and their servers, and judge it (under an hour)
 	@exec $(BIN)/python -m tests.faults
 
 fuzz: setup ## garbage at every RPC and every consumed message for MINUTES=5; SEED=n repeats what was found
