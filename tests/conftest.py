@@ -1,6 +1,7 @@
 """One PostgreSQL and one RabbitMQ for a whole run, unless only pure tests are asked for."""
 
 import os
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,6 +15,8 @@ _STACK = pytest.StashKey[ExitStack]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Starts the servers once, in the process that hands out the tests; the others find them in the environment."""
+    # In the background of a script it is ignored, and whoever is started inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput") or "ORDER_TEST_DATABASE_URL" in os.environ or not _needs_servers(config):
         return
     stack = ExitStack()

@@ -1,6 +1,6 @@
 """Where the next look at each bucket of the outbox begins."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -25,7 +25,8 @@ class Scan:
     def __init__(self) -> None:
         self._since: dict[int, datetime] = {}
         self._rescan_at = 0.0
-        self._rescanned_at: float | None = None
+        self._rescanned_at = 0.0
+        self._rescan_seconds = 0.0
         self._last_bucket = -1
 
     def since(self, buckets: Iterable[int], clock: float) -> Mapping[int, datetime]:
@@ -33,15 +34,16 @@ class Scan:
         if clock >= self._rescan_at:
             self._since.clear()
             self._rescan_at = clock + _RESCAN_SECONDS
-            self._rescanned_at = clock
+            self._rescanned_at, self._rescan_seconds = clock, 0.0
         turns = sorted(buckets, key=lambda bucket: (bucket <= self._last_bucket, bucket))
         return {bucket: self._since.get(bucket, _START) for bucket in turns}
 
-    def saw(self, batch: Iterable[DueEvent], seconds: float = 0.0) -> None:
-        """Notes how far a look came, and how long it took."""
-        if self._rescanned_at is not None:
-            self._rescan_at = self._rescanned_at + max(_RESCAN_SECONDS, seconds / _RESCAN_SHARE)
-            self._rescanned_at = None
+    def saw(self, batch: Sequence[DueEvent], seconds: float = 0.0) -> None:
+        """Notes how far a look came, and how long it took. Looking from the start goes on over as many looks as it
+        takes until each bucket has had its turn."""
+        if not self._since or any(due.bucket not in self._since for due in batch):
+            self._rescan_seconds += seconds
+            self._rescan_at = self._rescanned_at + max(_RESCAN_SECONDS, self._rescan_seconds / _RESCAN_SHARE)
         for due in batch:
             reached = due.due_at - _OVERLAP if due.due_at > _START + _OVERLAP else _START
             self._since[due.bucket] = max(self._since.get(due.bucket, _START), reached)

@@ -75,6 +75,22 @@ def test_looks_from_the_start_that_take_long_are_a_twentieth_of_the_time(later: 
     assert (since == {3: START}) is from_the_start
 
 
+@pytest.mark.parametrize(("later", "from_the_start"), [(7.9, False), (8.0, True)])
+def test_looking_from_the_start_takes_as_many_looks_as_there_are_buckets_to_come(
+    later: float, from_the_start: bool
+) -> None:
+    scan = Scan()
+    for bucket in (3, 4):
+        scan.since([3, 4], 10.0)
+        scan.saw([due(bucket, NOON)], seconds=0.2)
+    scan.since([3, 4], 10.5)
+    scan.saw([due(3, NOON), due(4, NOON)], seconds=3.0)
+
+    since = scan.since([3, 4], 10.0 + later)
+
+    assert (set(since.values()) == {START}) is from_the_start
+
+
 def test_after_a_look_from_the_start_the_next_begins_where_it_ended() -> None:
     scan = Scan()
     scan.since([3], 10.0)
