@@ -15,6 +15,6 @@ or `StorageRefused` (the database refuses the data or the statement: trying agai
 never leave this room.
 
 Batches travel as one JSON document each, unpacked by `json_to_recordset`: one parameter and one plan whatever the
-number of rows, and nothing is ever spliced into SQL. Statements are sent in pipeline mode: a unit of work that reads
-nothing costs one round trip, COMMIT included.
+number of rows, and nothing is ever spliced into SQL. Statements are sent in pipeline mode: those of a unit of work
+that reads nothing share one round trip.
 """

@@ -46,9 +46,11 @@ class TcpProxy:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        # One that was accepted just before is not served yet.
+        await _a_few_turns()
         for writer in tuple(self._writers):
             writer.transport.abort()
-        await asyncio.sleep(0)
+        await _a_few_turns()
 
     async def cut_and_restore(self) -> None:
         """Ends every connection, once."""
@@ -98,3 +100,9 @@ class TcpProxy:
                 await writer.drain()
         with suppress(OSError):
             writer.close()
+
+
+async def _a_few_turns() -> None:
+    """Of the event loop: asyncio takes five from accepting a connection until it is served."""
+    for _ in range(10):
+        await asyncio.sleep(0)
