@@ -18,6 +18,7 @@ import msgspec
 import structlog
 from opentelemetry import trace
 
+from order_service.telemetry.output import Output
 from order_service.telemetry.redaction import redacted_entries
 
 _Entries = MutableMapping[str, Any]
@@ -27,6 +28,7 @@ _encoder = msgspec.json.Encoder(uuid_format="canonical")
 def configure(level: str, format: str) -> None:
     """Logs at `level` ("info") and above, as "json" or, for people, "console". Libraries log at WARNING and above."""
     shown = logging.getLevelNamesMapping()[level.upper()]
+    output = Output(sys.stdout.buffer)
     structlog.configure(
         processors=[
             _add_exception,
@@ -35,7 +37,7 @@ def configure(level: str, format: str) -> None:
             _to_json if format == "json" else _to_console(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(shown),
-        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        logger_factory=lambda *_: output,
         cache_logger_on_first_use=True,
     )
     _route_libraries(max(shown, logging.WARNING))

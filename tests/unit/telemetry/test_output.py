@@ -1,0 +1,101 @@
+"""Lines of one turn of the event loop go out together; nothing that was told stays inside."""
+
+import asyncio
+import io
+
+from order_service.telemetry.output import Output
+
+
+class File(io.BytesIO):
+    """Notes each time something is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, content: bytes) -> int:  # type: ignore[override]
+        self.writes.append(content)
+        return super().write(content)
+
+
+def test_a_line_is_written_at_once_where_no_event_loop_runs() -> None:
+    file = File()
+    output = Output(file)
+
+    output.info(b"one")
+    output.warning(b"two")
+
+    assert file.writes == [b"one\n", b"two\n"]
+
+
+async def test_lines_of_one_turn_of_the_event_loop_are_written_together() -> None:
+    file = File()
+    output = Output(file)
+
+    output.info(b"one")
+    output.warning(b"two")
+    written_at_once = list(file.writes)
+    await asyncio.sleep(0)
+    output.info(b"three")
+    await asyncio.sleep(0)
+
+    assert written_at_once == []
+    assert file.writes == [b"one\ntwo\n", b"three\n"]
+
+
+async def test_an_error_is_written_at_once_after_all_that_was_told_before_it() -> None:
+    file = File()
+    output = Output(file)
+
+    output.info(b"one")
+    output.error(b"two")
+    written_at_once = list(file.writes)
+    output.critical(b"three")
+
+    assert written_at_once == [b"one\ntwo\n"]
+    assert file.writes == [b"one\ntwo\n", b"three\n"]
+
+
+async def test_a_line_of_another_thread_is_written_at_once_with_those_that_wait() -> None:
+    file = File()
+    output = Output(file)
+
+    output.info(b"one")
+    await asyncio.to_thread(output.info, b"two")
+
+    assert b"".join(file.writes) == b"one\ntwo\n"
+
+
+def test_a_loop_that_has_ended_keeps_nothing_back() -> None:
+    file = File()
+    output = Output(file)
+
+    async def tell(line: bytes) -> None:
+        output.info(line)
+        asyncio.get_running_loop().stop()
+
+    for line in (b"one", b"two"):
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(tell(line))
+        loop.run_forever()
+        assert task.done()
+        loop.close()
+    output.flush()
+
+    assert b"".join(file.writes) == b"one\ntwo\n"
+
+
+async def test_a_file_that_cannot_be_written_to_does_not_make_lines_pile_up() -> None:
+    file = File()
+    output = Output(file)
+    file.close()
+
+    output.info(b"lost")
+    try:
+        output.flush()
+    except ValueError:
+        file = File()
+    output._file = file
+    output.error(b"next")
+
+    assert file.writes == [b"next\n"]
