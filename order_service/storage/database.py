@@ -13,7 +13,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from order_service.domain.errors import StorageRefused, StorageUnavailable
-from order_service.storage.silence import cut_off_after
+from order_service.storage.freshness import Freshness
+from order_service.storage.silence import ServerSilent, cut_off_after
 from order_service.storage.unit_of_work import Connection, UnitOfWork
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class Database:
 
     def __init__(self, url: str, pool_size: int, timeout: timedelta, application: str) -> None:
         self._timeout = timeout.total_seconds()
+        self._freshness = Freshness()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             _conninfo(url, self._timeout, application),
             min_size=min(2, pool_size),
@@ -44,7 +46,7 @@ class Database:
             timeout=self._timeout,
             max_waiting=pool_size * 100,
             reconnect_timeout=10,
-            # One more round trip for a batch, and no batch fails because PostgreSQL was restarted before it.
+            # No batch fails because PostgreSQL was restarted before it.
             check=self._check,
             kwargs={"autocommit": True},
             open=False,
@@ -59,7 +61,8 @@ class Database:
         await self._pool.close(timeout=self._timeout)
 
     async def run(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
-        """What `work` returns, after its transaction has committed. May call it again: it must be repeatable.
+        """What `work` returns, after its transaction has committed. May call it again: it must be repeatable. Not after
+        a server that kept silent: the caller has waited for long enough.
         Raises StorageUnavailable, StorageRefused, and whatever `work` raises, and then nothing is committed."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
@@ -123,8 +126,11 @@ class Database:
                 except errors.ReadOnlySqlTransaction:
                     await connection.close()
                     raise
+            self._freshness.note_use(connection)
 
     async def _check(self, connection: Connection) -> None:
+        if self._freshness.is_fresh(connection):
+            return
         with cut_off_after(self._timeout, connection):
             await AsyncConnectionPool.check_connection(connection)
 
@@ -154,7 +160,7 @@ def _broken(error: BaseException) -> bool:
     return isinstance(error, errors.ReadOnlySqlTransaction) or (
         isinstance(error, psycopg.OperationalError)
         and (error.sqlstate is None or error.sqlstate.startswith(("57P", "08")))
-        and not isinstance(error, PoolTimeout)
+        and not isinstance(error, PoolTimeout | ServerSilent)
     )
 
 
