@@ -25,14 +25,16 @@ def order_answer(order: Order) -> order_pb2.Order:
     answer = order_pb2.Order(
         id=str(order.order_id),
         user_id=order.user_id,
-        items=[_item(item) for item in order.items],
         total_price=_double(order.total),
         status=_status(order.status),
-        created_at=_timestamp(order.created_at),
-        updated_at=_timestamp(order.updated_at),
         etag=order.etag,
-        total=_money(order.total),
     )
+    # Messages within it are filled in place: given as values they would be made, and then copied.
+    for item in order.items:
+        _fill_item(answer.items.add(), item)
+    _fill_money(answer.total, order.total)
+    _fill_timestamp(answer.created_at, order.created_at)
+    _fill_timestamp(answer.updated_at, order.updated_at)
     if order.reason:
         answer.status_reason.CopyFrom(_reason(order.reason))
     return answer
@@ -69,13 +71,11 @@ def explanation_answer(explanation: Explanation) -> order_pb2.ExplainOrderRespon
     )
 
 
-def _item(item: Item) -> order_pb2.OrderItem:
-    return order_pb2.OrderItem(
-        product_id=item.product_id,
-        quantity=item.quantity,
-        price=_double(item.unit_price),
-        unit_price=_money(item.unit_price),
-    )
+def _fill_item(answer: order_pb2.OrderItem, item: Item) -> None:
+    answer.product_id = item.product_id
+    answer.quantity = item.quantity
+    answer.price = _double(item.unit_price)
+    _fill_money(answer.unit_price, item.unit_price)
 
 
 def _double(money: Money) -> float:
@@ -88,9 +88,9 @@ def _factor(currency: str) -> int:
     return int(10 ** minor_digits(currency))
 
 
-def _money(money: Money) -> MoneyProto:
-    units, nanos = money.units_and_nanos()
-    return MoneyProto(currency_code=money.currency, units=units, nanos=nanos)
+def _fill_money(answer: MoneyProto, money: Money) -> None:
+    answer.currency_code = money.currency
+    answer.units, answer.nanos = money.units_and_nanos()
 
 
 @cache
@@ -113,6 +113,13 @@ def _unsent(event: UnsentEvent) -> order_pb2.UnsentEvent:
 
 
 def _timestamp(moment: datetime) -> Timestamp:
+    answer = Timestamp()
+    _fill_timestamp(answer, moment)
+    return answer
+
+
+def _fill_timestamp(answer: Timestamp, moment: datetime) -> None:
     """Four times as fast as protobuf's own way."""
     since = moment - _EPOCH
-    return Timestamp(seconds=since.days * _DAY_SECONDS + since.seconds, nanos=since.microseconds * 1_000)
+    answer.seconds = since.days * _DAY_SECONDS + since.seconds
+    answer.nanos = since.microseconds * 1_000

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 from order_service.domain.errors import ServiceUnavailable
@@ -10,8 +11,10 @@ from order_service.domain.errors import ServiceUnavailable
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_LARGE: Final = 8
-"""Fewer callers than these gain less by a shared batch than they lose by waiting for it."""
+_MANY: Final = 5
+"""Fewer callers than these are waited for only for their share of the time."""
+_DECAY: Final = 0.9
+"""A batch that finds fewer callers than before forgets so slowly how many there were."""
 
 
 class Overloaded(ServiceUnavailable):
@@ -23,7 +26,8 @@ class Batcher(Generic[Item, Result]):
 
     An item that arrives when nothing is under way starts at once. Further batches, up to `at_once`, start beside one
     that is under way only when they are full: two half-empty transactions cost twice what one costs. For the same
-    reason a batch that follows a large one first waits `gathering` seconds, for callers who are about to ask again.
+    reason, if others wait already when a batch ends that was not full, the next one lets those who have just been
+    answered ask again: it begins once as many wait as were seen together lately, and after `gathering` seconds anyway.
 
     `carry_out` gives one result for each item, in their order; if it raises, each item of the batch gets that error.
     Raises Overloaded when `most_waiting` items wait.
@@ -43,6 +47,8 @@ class Batcher(Generic[Item, Result]):
         self._most_waiting = most_waiting
         self._gathering = gathering
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._together = 0.0
+        self._enough = asyncio.Event()
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -67,6 +73,8 @@ class Batcher(Generic[Item, Result]):
             raise Overloaded("too many requests are waiting")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        if len(self._waiting) >= self._together:
+            self._enough.set()
         if not self._under_way or (len(self._waiting) >= self._largest and self._under_way < self._at_once):
             self._under_way += 1
             task = asyncio.create_task(self._work_off())
@@ -79,10 +87,22 @@ class Batcher(Generic[Item, Result]):
         try:
             while batch := self._take():
                 await self._answer(batch)
-                if self._gathering and len(batch) >= _LARGE:
-                    await asyncio.sleep(self._gathering)
+                if self._waiting and len(batch) < self._largest:
+                    await self._gather(len(batch))
         finally:
             self._under_way -= 1
+
+    async def _gather(self, answered: int) -> None:
+        """Waits for those who have just been answered, as long as it is worth it."""
+        present = answered + len(self._waiting)
+        self._together = min(max(present, self._together * _DECAY), self._largest)
+        seconds = self._gathering * min(1.0, answered / _MANY)
+        if not seconds or len(self._waiting) >= self._together:
+            return
+        self._enough.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._enough.wait()
 
     async def _answer(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         """Whatever happens, nobody who waits for an item of the batch goes on waiting."""

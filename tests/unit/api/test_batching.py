@@ -43,8 +43,10 @@ def work() -> Work:
     return Work()
 
 
-def batcher(work: Work, largest: int = 100, at_once: int = 1, most_waiting: int = 100) -> Batcher[int, int]:
-    return Batcher(work.carry_out, largest, at_once, most_waiting)
+def batcher(
+    work: Work, largest: int = 100, at_once: int = 1, most_waiting: int = 100, gathering: float = 0.0
+) -> Batcher[int, int]:
+    return Batcher(work.carry_out, largest, at_once, most_waiting, gathering)
 
 
 async def submitted(batches: Batcher[int, int], *items: int) -> list[asyncio.Task[int]]:
@@ -247,37 +249,6 @@ async def test_nothing_is_carried_out_when_every_waiting_caller_has_given_up(wor
     assert await asyncio.gather(*later) == [30]
 
 
-async def test_a_batch_that_follows_a_large_one_takes_those_who_ask_again(work: Work) -> None:
-    batches = Batcher(work.carry_out, 100, 1, 100, gathering=0.2)
-    crowd = [asyncio.create_task(batches.submit(item)) for item in range(8)]
-    await work.begun(1)
-    late = await submitted(batches, 100)
-
-    work.finish()
-    await asyncio.gather(*crowd)
-    begun_at_once = len(work.batches)
-    again = await submitted(batches, 101, 102)
-    await work.begun(2)
-    work.finish()
-
-    assert begun_at_once == 1
-    assert work.batches[1] == [100, 101, 102]
-    assert await asyncio.gather(*late, *again) == [1000, 1010, 1020]
-
-
-async def test_a_batch_that_follows_a_small_one_waits_for_nobody(work: Work) -> None:
-    batches = Batcher(work.carry_out, 100, 1, 100, gathering=3_600)
-    first = await submitted(batches, 1)
-    await work.begun(1)
-    later = await submitted(batches, 2)
-
-    work.finish()
-    await work.begun(2)
-    work.finish()
-
-    assert await asyncio.gather(*first, *later) == [10, 20]
-
-
 async def test_more_items_than_may_wait_are_refused_and_those_that_wait_are_not(work: Work) -> None:
     batches = batcher(work, largest=1, most_waiting=2)
     under_way = await submitted(batches, 1)
@@ -306,3 +277,62 @@ async def test_several_items_of_one_caller_each_have_a_result_or_an_error(work: 
     assert outcomes[:2] == [10, 20]
     assert isinstance(outcomes[2], ServiceUnavailable)
     assert isinstance(outcomes[3], Overloaded)
+
+
+async def test_the_next_batch_waits_for_callers_who_were_just_answered(work: Work) -> None:
+    batches = batcher(work, gathering=60.0)
+    first = await submitted(batches, *range(1, 61))
+    await work.begun(1)
+    late = await submitted(batches, 61)
+    work.finish()
+    await asyncio.gather(*first)
+
+    again = await submitted(batches, *range(1, 60))
+    begun_with_one_missing = len(work.batches)
+    again += await submitted(batches, 60)
+    await work.begun(2)
+    work.finish()
+
+    assert begun_with_one_missing == 1
+    assert work.batches[1] == [61, *range(1, 61)]
+    assert len(await asyncio.gather(*late, *again)) == 61
+
+
+async def test_callers_who_do_not_come_back_are_waited_for_only_briefly(work: Work) -> None:
+    batches = batcher(work, gathering=0.01)
+    first = await submitted(batches, 1, 2, 3)
+    await work.begun(1)
+    late = await submitted(batches, 4)
+    work.finish()
+    await asyncio.gather(*first)
+
+    await work.begun(2)
+    work.finish()
+
+    assert work.batches == [[1, 2, 3], [4]]
+    assert await asyncio.gather(*late) == [40]
+
+
+async def test_nobody_is_waited_for_after_a_full_batch(work: Work) -> None:
+    batches = batcher(work, largest=3, gathering=3_600)
+    callers = await submitted(batches, 1, 2, 3, 4)
+    await work.begun(1)
+
+    work.finish()
+    await work.begun(2)
+    work.finish()
+
+    assert work.batches == [[1, 2, 3], [4]]
+    assert await asyncio.gather(*callers) == [10, 20, 30, 40]
+
+
+async def test_a_caller_who_is_alone_is_never_made_to_wait(work: Work) -> None:
+    batches = batcher(work, gathering=3_600)
+
+    for item in (1, 2, 3):
+        (caller,) = await submitted(batches, item)
+        await work.begun(item)
+        work.finish()
+        await caller
+
+    assert work.batches == [[1], [2], [3]]
