@@ -30,7 +30,7 @@ _ANSWERS_SECONDS: Final = 0.05
 
 _MOST_PENDING: Final = 100_000
 
-_OPTIONS: Final = (
+OPTIONS: Final = (
     # Without it a second server would bind the same port in silence and take half of the calls.
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 30_000),
@@ -93,7 +93,7 @@ class Server:
         self._end(ended, grace)
 
     async def _listen(self, listening: Listening) -> int:
-        server = grpc.aio.server(interceptors=[self._traces, self._rpcs], options=_OPTIONS)
+        server = grpc.aio.server(interceptors=[self._traces, self._rpcs], options=OPTIONS)
         order_pb2_grpc.add_OrderServiceServicer_to_server(self._servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if listening.reflection:

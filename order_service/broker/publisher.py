@@ -12,8 +12,7 @@ from aiormq.exceptions import DeliveryError
 from pamqp.commands import Basic
 
 from order_service.broker.connection import FAILURES, reraise_if_cancelled, told
-from order_service.broker.frames import Outgoing as Outgoing
-from order_service.broker.frames import frames
+from order_service.broker.frames import Outgoing, frames
 from order_service.broker.topology import EVENTS_EXCHANGE
 
 PUBLISH_SECONDS: Final = 10.0

@@ -7,7 +7,8 @@ from typing import Final
 
 from order_service.broker.connection import Channel, channel_of, connected
 from order_service.broker.existing_queue import QueueMissing, require_queue
-from order_service.broker.publisher import Outgoing, Published, Verdict, publish
+from order_service.broker.frames import Outgoing
+from order_service.broker.publisher import Published, Verdict, publish
 from order_service.broker.topology import EVENTS_EXCHANGE, declare
 from order_service.domain.errors import BrokerUnavailable, OrderServiceError
 from order_service.storage.database import Database

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import functools
-import logging
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ from tests.bench.conduct import Run, conduct
 from tests.bench.display import Display
 from tests.bench.keeping import keep
 from tests.bench.measured import SECONDS, Row
+from tests.bench.quiet import end_quietly
 from tests.bench.rows import all_rows, row_named
 from tests.bench.servers import durable_servers
 from tests.bench.table import show
@@ -57,7 +57,7 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False, soft_wrap=True)
     if options.list:
         return _list(chosen, console)
-    _quieten()
+    end_quietly()
     SECONDS.set(options.seconds)
     run = Run()
     try:
@@ -92,14 +92,6 @@ def _list(rows: Sequence[Row], console: Console) -> int:
     for row in rows:
         console.print(f"{row.name}  (target {target_text(row)})\n  {row.service}\n  beside {row.limit}", markup=False)
     return 0
-
-
-def _quieten() -> None:
-    """Libraries are cut off from their servers at the end, which is no news. SIGTERM ends as Ctrl-C does."""
-    for library in ("aio_pika", "aiormq", "asyncio"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
 
 
 def _parser(rows: Sequence[Row]) -> argparse.ArgumentParser:

@@ -48,7 +48,7 @@ class BareServicer(order_pb2_grpc.OrderServiceServicer):
 
 async def serve() -> None:
     """Until the process is ended."""
-    bare = grpc.aio.server(options=server._OPTIONS)
+    bare = grpc.aio.server(options=server.OPTIONS)
     # The stubs ask for all methods; it is asked for two.
     servicer: Any = BareServicer
     order_pb2_grpc.add_OrderServiceServicer_to_server(servicer(), bare)

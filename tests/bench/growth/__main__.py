@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import shutil
 import signal
@@ -23,6 +22,7 @@ from tests.bench.growth.display import Display
 from tests.bench.growth.keeping import keep, show
 from tests.bench.growth.plan import FILL, STEPS, Step, plan
 from tests.bench.growth.sizes import Sizes
+from tests.bench.quiet import end_quietly
 from tests.bench.servers import durable_servers
 from tests.integration.platform import Servers
 
@@ -59,7 +59,7 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False, soft_wrap=True)
     if options.list:
         return _list(steps, options.scale, console)
-    _quieten()
+    end_quietly()
     run, interrupted = Run(), False
     try:
         with durable_servers(_BUILD / "servers", lambda line: console.print(line, markup=False)) as (servers, found):
@@ -100,14 +100,6 @@ def _list(steps: Sequence[Step], scale: float, console: Console) -> int:
         minutes, seconds = divmod(round(step.takes(scale)), 60)
         console.print(f"{step.name}  (about {minutes}:{seconds:02})\n  {step.says}", markup=False)
     return 0
-
-
-def _quieten() -> None:
-    """Libraries are cut off from their servers at the end, which is no news. SIGTERM ends as Ctrl-C does."""
-    for library in ("aio_pika", "aiormq", "asyncio"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
 
 
 def _parser() -> argparse.ArgumentParser:
