@@ -1,6 +1,7 @@
 """Receives messages of one queue in batches, to be acknowledged together."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from order_service.broker.connection import FAILURES, channel_of, connected, rer
 from order_service.broker.existing_queue import QueueInUse
 from order_service.broker.topology import kept_declared
 from order_service.domain.errors import BrokerUnavailable
+from order_service.loops import wait_for_event
 
 _SETUP_SECONDS: Final = 10.0
 _WATCH_SECONDS: Final = 1.0
@@ -35,22 +37,21 @@ class Consumer:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._received: asyncio.Queue[Incoming] = asyncio.Queue()
+        self._received: deque[Incoming] = deque()
+        self._wanted = 1
+        self._enough = asyncio.Event()
         self._lost = asyncio.Event()
 
-    async def next_batch(self, limit: int) -> list[Incoming]:
-        """Waits for a message and takes what else has come, at most `limit`. Raises BrokerUnavailable when no more can
-        come: the connection is lost, or the queue was deleted."""
-        while self._received.empty():
+    async def next_batch(self, limit: int, at_least: int = 1) -> list[Incoming]:
+        """Waits for `at_least` messages and takes what else has come, at most `limit`. Raises BrokerUnavailable when no
+        more can come: the connection is lost, or the queue was deleted. Cancelled, it has taken none."""
+        self._wanted = at_least
+        while len(self._received) < at_least:
             if self._lost.is_set() or self._channel.is_closed:
                 raise BrokerUnavailable("the consumer was cancelled or its connection lost")
-            try:
-                async with asyncio.timeout(_WATCH_SECONDS):
-                    first = await self._received.get()
-            except TimeoutError:
-                continue
-            return [first, *self._take(limit - 1)]
-        return self._take(limit)
+            self._enough.clear()
+            await wait_for_event(self._enough, _WATCH_SECONDS)
+        return [self._received.popleft() for _ in range(min(limit, len(self._received)))]
 
     async def acknowledge(self, batch: Sequence[Incoming]) -> None:
         """Tells the broker that a batch, and all before it, is dealt with. Raises BrokerUnavailable: then they come
@@ -61,13 +62,10 @@ class Consumer:
             reraise_if_cancelled()
             raise BrokerUnavailable(told(error)) from error
 
-    def _take(self, limit: int) -> list[Incoming]:
-        return [self._received.get_nowait() for _ in range(min(limit, self._received.qsize()))]
-
     async def receive(self, message: DeliveredMessage) -> None:
         """Called by aiormq for each delivery."""
         properties = message.header.properties
-        self._received.put_nowait(
+        self._received.append(
             Incoming(
                 delivery_tag=message.delivery_tag or 0,
                 message_id=properties.message_id or "",
@@ -76,6 +74,8 @@ class Consumer:
                 redelivered=bool(message.redelivered),
             )
         )
+        if len(self._received) >= self._wanted:
+            self._enough.set()
 
     async def stop(self) -> int:
         """Ends the delivery; how many messages came that `next_batch` has not given: they go back to the queue when the
@@ -87,7 +87,7 @@ class Consumer:
         except (*FAILURES, asyncio.CancelledError) as error:
             reraise_if_cancelled()
             raise BrokerUnavailable(told(error)) from error
-        return self._received.qsize()
+        return len(self._received)
 
     def cancelled(self, _: object) -> None:
         """Called by aiormq when the broker ends the consumer."""

@@ -10,10 +10,11 @@ from uuid import UUID
 
 import structlog
 
-from order_service.broker.consumer import Consumer, Incoming, consuming
+from order_service.broker.consumer import Incoming, consuming
 from order_service.broker.topology import REPLY_QUEUES
 from order_service.domain.errors import ServiceUnavailable, StorageUnavailable
 from order_service.inbox.headers import json_headers
+from order_service.inbox.pipeline import AHEAD, Pipeline
 from order_service.inbox.spans import processing
 from order_service.loops import Backoff
 from order_service.messages.incoming import UnreadableMessage, decode_reply
@@ -28,9 +29,6 @@ from order_service.use_cases.apply_replies import Applied, Reply, ReplyOutcome, 
 from order_service.use_cases.retry_parked_replies import FIRST_RETRY_SECONDS, REFUSED, UNKNOWN_ORDER, UNREADABLE
 
 log: Final = structlog.get_logger()
-
-_AHEAD: Final = 2
-"""Batches that the broker delivers before one is acknowledged: the next one comes while one is handled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,42 +69,29 @@ class Receiver:
         backoff = Backoff()
         while not stopping.is_set():
             try:
-                async with consuming(self._urls, self._queue.name, _AHEAD * self._prefetch) as consumer:
+                async with consuming(self._urls, self._queue.name, AHEAD * self._prefetch) as consumer:
                     self._connected(True)
                     backoff.reset()
-                    await self._consume(consumer, stopping)
+                    await Pipeline(consumer, self._prefetch, self._handle_for_sure).run(stopping)
             except ServiceUnavailable as error:
                 self._connected(False, str(error))
                 self._metrics.loop_failures.labels("consumer").inc()
                 log.warning("consumer.unavailable", queue=self._queue.name, error=str(error))
                 await backoff.wait(stopping)
 
-    async def _consume(self, consumer: Consumer, stopping: asyncio.Event) -> None:
-        stop = asyncio.create_task(stopping.wait())
-        try:
-            while not stopping.is_set():
-                batch = asyncio.create_task(consumer.next_batch(self._prefetch))
-                await asyncio.wait({batch, stop}, return_when=asyncio.FIRST_COMPLETED)
-                if not batch.done():
-                    batch.cancel()
-                    return
-                await self.run_once(consumer, batch.result(), stopping)
-        finally:
-            stop.cancel()
-
-    async def run_once(self, consumer: Consumer, batch: Sequence[Incoming], stopping: asyncio.Event) -> None:
-        """Handles a batch, for as long as it takes PostgreSQL to be there, and acknowledges it."""
+    async def _handle_for_sure(self, batch: Sequence[Incoming], ending: asyncio.Event) -> bool:
+        """Handles a batch, for as long as it takes PostgreSQL to be there; false if `ending` is set before."""
         backoff = Backoff()
-        while not stopping.is_set():
+        while not ending.is_set():
             try:
                 await self.handle(batch)
             except StorageUnavailable as error:
                 self._readiness.report("postgresql", str(error))
                 log.warning("consumer.storage_unavailable", queue=self._queue.name, error=str(error))
-                await backoff.wait(stopping)
+                await backoff.wait(ending)
             else:
-                await consumer.acknowledge(batch)
-                return
+                return True
+        return False
 
     async def handle(self, batch: Sequence[Incoming]) -> None:
         """Lets a batch have its effect, or parks what cannot. Raises StorageUnavailable, and then nothing is done."""

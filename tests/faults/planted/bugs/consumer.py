@@ -4,6 +4,7 @@ from tests.faults.planted import scenarios as play
 from tests.faults.planted.planting import Edit, Planted
 
 RECEIVE = "inbox/receive.py"
+PIPELINE = "inbox/pipeline.py"
 CONSUMER = "broker/consumer.py"
 APPLY = "use_cases/apply_replies.py"
 ENGINE = "saga/engine.py"
@@ -14,30 +15,18 @@ OF_THE_CONSUMER = (
         play.killed_before_the_commit,
         (
             Edit(
-                RECEIVE,
-                "                await self.handle(batch)\n            except",
-                "                await consumer.acknowledge(batch)\n"
-                "                await self.handle(batch)\n            except",
+                PIPELINE,
+                "                    self._begin(coming.result())\n",
+                "                    await self._consumer.acknowledge(coming.result())\n"
+                "                    self._begin(coming.result())\n",
             ),
-            Edit(
-                RECEIVE,
-                "                await consumer.acknowledge(batch)\n                return\n\n    async def handle",
-                "                return\n\n    async def handle",
-            ),
+            Edit(PIPELINE, "        await self._consumer.acknowledge(oldest.messages)\n", ""),
         ),
     ),
     Planted(
         "A reply is acknowledged although the database failed",
         play.the_database_is_slow,
-        (
-            Edit(
-                RECEIVE,
-                "                await backoff.wait(stopping)\n            else:\n"
-                "                await consumer.acknowledge(batch)",
-                "                await consumer.acknowledge(batch)\n                return\n            else:\n"
-                "                await consumer.acknowledge(batch)",
-            ),
-        ),
+        (Edit(RECEIVE, "                await backoff.wait(ending)\n", "                return True\n"),),
     ),
     Planted(
         "Acknowledging a batch acknowledges all that was delivered",
