@@ -88,7 +88,7 @@ def _timers(process: Process, hint: asyncio.Event) -> list[tuple[str, Run]]:
     settings, database, metrics = process.settings, process.database, process.metrics
     rules = saga_rules(settings)
     loops = [
-        Periodic("deadlines", 0.25, Deadlines(database, rules, metrics, hint).round, metrics),
+        Periodic("deadlines", 0.5, Deadlines(database, rules, metrics, hint).round, metrics),
         Periodic(
             "parked_retries",
             0.5,

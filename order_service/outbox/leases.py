@@ -84,10 +84,7 @@ class Leases:
         between_windows = await self._wait_for_window()
         held = bool(self._epochs)
         try:
-            asked_at = self._clock()
-            self._epochs = await self._database.run(
-                lambda work: work.relay_leases.keep(self.owner, TTL_SECONDS, let_go=between_windows)
-            )
+            asked_at, self._epochs = await self._renewed(between_windows)
         finally:
             if between_windows:
                 self._in_flight.release()
@@ -101,6 +98,28 @@ class Leases:
         self._epochs = {}
         self._metrics.leased_buckets.set(0)
         await self._database.run(self._release)
+
+    async def _renewed(self, let_go: bool) -> tuple[float, Mapping[int, int]]:
+        """What is held, and since when that is known, by our clock: from before PostgreSQL was asked. While nothing
+        changes one statement is all; what it cannot do, the transaction does. Raises StorageUnavailable."""
+        if self.fence().epochs:
+            asked_at = self._clock()
+            if epochs := await self._stayed(let_go):
+                return asked_at, epochs
+        asked_at = self._clock()
+        return asked_at, await self._database.run(lambda work: work.relay_leases.keep(self.owner, TTL_SECONDS, let_go))
+
+    async def _stayed(self, let_go: bool) -> Mapping[int, int]:
+        """Empty if it takes more than one statement. A connection that was lost does not count as a renewal that
+        failed; a server that keeps silent for longer than a lease holds is not asked a second time."""
+        began = self._clock()
+        try:
+            async with self._database.read() as unit_of_work:
+                return await unit_of_work.relay_leases.stay(self.owner, TTL_SECONDS, let_go)
+        except StorageUnavailable:
+            if self._clock() > began + TTL_SECONDS:
+                raise
+            return {}
 
     def _warn_if_late(self) -> None:
         """Nothing else explains events that come twice although nobody died and no connection was lost."""

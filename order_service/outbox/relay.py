@@ -12,7 +12,8 @@ from uuid import UUID
 import structlog
 
 from order_service.broker.connection import Channel, channel_of, connected
-from order_service.broker.publisher import Outgoing, Published, Verdict, publish
+from order_service.broker.frames import Outgoing
+from order_service.broker.publisher import Published, Verdict, publish
 from order_service.broker.topology import kept_declared
 from order_service.domain.errors import BrokerUnavailable, ServiceUnavailable, StorageUnavailable
 from order_service.domain.events import REQUESTS

@@ -1,5 +1,6 @@
 """Where the next look at each bucket of the outbox begins."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -35,8 +36,9 @@ class Scan:
             self._since.clear()
             self._rescan_at = clock + _RESCAN_SECONDS
             self._rescanned_at, self._rescan_seconds = clock, 0.0
-        turns = sorted(buckets, key=lambda bucket: (bucket <= self._last_bucket, bucket))
-        return {bucket: self._since.get(bucket, _START) for bucket in turns}
+        ordered = sorted(buckets)
+        first = bisect_right(ordered, self._last_bucket)
+        return {bucket: self._since.get(bucket, _START) for bucket in ordered[first:] + ordered[:first]}
 
     def saw(self, batch: Sequence[DueEvent], seconds: float = 0.0) -> None:
         """Notes how far a look came, and how long it took. Looking from the start goes on over as many looks as it

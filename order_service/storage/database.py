@@ -89,7 +89,8 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[UnitOfWork]:
-        """For queries only, each seeing what is committed when it starts. Raises as `run` does."""
+        """For queries, each seeing what is committed when it starts, and for a statement that is a transaction by itself.
+        Raises as `run` does."""
         try:
             async with self._connection() as connection:
                 yield UnitOfWork(connection)

@@ -35,10 +35,15 @@ class ParkedRetries:
 
     async def round(self) -> int:
         """Tries up to a batch of messages; returns how many had their effect. Raises StorageUnavailable."""
-        handled = await self._try(_BATCH)
+        handled = await self._try(_BATCH) if await self._any_due() else 0
         if handled:
             self._hint.set()
         return handled
+
+    async def _any_due(self) -> bool:
+        """Mostly nothing is, and to see that takes no transaction. What another worker is trying is not due."""
+        async with self._database.read() as unit_of_work:
+            return bool(await unit_of_work.parked.claim_due(1))
 
     async def _try(self, limit: int) -> int:
         """A batch that fails is tried again one by one; one that fails alone is left to an operator, lest it starve the

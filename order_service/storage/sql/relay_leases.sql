@@ -5,6 +5,36 @@
 -- `relay_leases.expires_at` is for a relay that nobody declared dead, as 0.1.0 never does: it looks at that column
 -- alone. It is far ahead, and moved on long before it is reached.
 
+-- name: stay
+-- Says that this relay is alive and returns its leases, if all may stay as it is; else returns nothing: another relay is
+-- dead, this one was, its share is wrong, or a lease nears its end.
+-- What a statement reads is as it was at its beginning, also if it then waits for a lock. That is enough, since the row
+-- decides: who frees this relay's buckets deletes it in the same transaction, before this statement, which then finds
+-- none, or while it waits, and then nothing is updated. An insert would make the row anew, beside leases that are gone.
+with alive as (
+    update order_service.relays r set expires_at = now() + %(ttl_seconds)s * interval '1 second'
+    where r.owner = %(owner)s and r.expires_at >= now()
+    returning r.owner
+), live as (
+    select ceil(64.0 / nullif(count(*), 0))::integer as fair, min(r.expires_at) >= now() as all_of_them
+    from order_service.relays r
+), shares as (
+    select count(*) filter (where l.owner = %(owner)s) as mine,
+           min(l.expires_at) filter (where l.owner = %(owner)s) as ends_at,
+           min(l.expires_at) < now() as some_are_free
+    from order_service.relay_leases l
+)
+select l.bucket, l.epoch
+from alive a
+cross join live
+cross join shares s
+join order_service.relay_leases l on l.owner = a.owner
+where live.all_of_them
+    and s.ends_at >= now() + %(hold_seconds)s / 2 * interval '1 second'
+    and (s.mine <= live.fair or not %(let_go)s)
+    and (s.mine >= live.fair or not s.some_are_free)
+order by l.bucket
+
 -- name: beat
 -- Says that this relay is alive. First of all in its transaction: who holds this row decides whether the relay is dead.
 insert into order_service.relays (owner, expires_at)

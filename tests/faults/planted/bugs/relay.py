@@ -12,12 +12,9 @@ LEASES_SQL = "storage/sql/relay_leases.sql"
 
 _FORGETS_NOTHING = Edit(
     LEASES,
-    "            self._epochs = await self._database.run(\n"
-    "                lambda work: work.relay_leases.keep(self.owner, TTL_SECONDS, let_go=between_windows)\n"
-    "            )",
-    "            self._epochs = dict(self._epochs) | dict(await self._database.run(\n"
-    "                lambda work: work.relay_leases.keep(self.owner, TTL_SECONDS, let_go=between_windows)\n"
-    "            ))",
+    "            asked_at, self._epochs = await self._renewed(between_windows)\n",
+    "            asked_at, epochs = await self._renewed(between_windows)\n"
+    "            self._epochs = dict(self._epochs) | dict(epochs)\n",
 )
 _UNFENCED = Edit(
     OUTBOX_SQL,
@@ -172,6 +169,11 @@ OF_THE_RELAY = (
                 LEASES_SQL,
                 "where l.owner = %(owner)s and l.expires_at >= now()\norder by l.bucket",
                 "where %(owner)s::uuid is not null and l.expires_at >= now()\norder by l.bucket",
+            ),
+            Edit(
+                LEASES_SQL,
+                "join order_service.relay_leases l on l.owner = a.owner",
+                "join order_service.relay_leases l on a.owner is not null",
             ),
         ),
     ),
