@@ -89,7 +89,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[UnitOfWork]:
-        """For queries, each seeing what is committed when it starts, and for a statement that is a transaction by itself.
+        """For queries, each seeing what is committed when it starts, and for single statements that write.
         Raises as `run` does."""
         try:
             async with self._connection() as connection:
