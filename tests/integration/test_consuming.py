@@ -1,7 +1,6 @@
 """Two batches of replies under way at a time, and acknowledged in the order in which they were taken."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -25,6 +24,7 @@ from tests.integration.consuming_fixtures import (
 )
 from tests.integration.peers import StockService, no_answer
 from tests.integration.platform import Platform
+from tests.integration.seeds import seeded
 from tests.integration.storage_fixtures import created, opened
 from tests.integration.tcp_proxy import TcpProxy
 from tests.waiting import eventually
@@ -209,31 +209,30 @@ async def test_a_batch_that_is_not_full_waits_and_grows_while_another_is_under_w
 
 
 @pytest.mark.parametrize("alike", [True, False], ids=["the same replies", "other replies"])
-@pytest.mark.parametrize("seed", [random.randrange(10**6)])
 async def test_batches_with_replies_to_the_same_orders_never_wait_for_each_other_in_a_circle(
-    platform: Platform, database: Database, stock: StockService, seed: int, alike: bool
+    platform: Platform, database: Database, stock: StockService, alike: bool
 ) -> None:
     """In each round a full batch stops halfway through its locks, and another one comes that takes them as well."""
     first, *order_ids = await created(database, 31)
-    chance = random.Random(seed)
     worker = await consumer(platform, len(order_ids))
     handled = 0
 
-    for number in range(5):
-        held = chance.choice(order_ids)
-        async with noted(platform, reply(held, of=[number, 0])) if alike else locked(platform, held):
-            async with locked(platform, first):
-                # Nothing else is taken before there is a full batch of it.
-                await stock.send(reply(first, of=number))
-                await waiting(platform, 1)
-                for part in range(3):
-                    bodies = [reply(order_id, of=[number, 0 if alike else part]) for order_id in order_ids]
-                    await asyncio.gather(*[stock.send(body) for body in chance.sample(bodies, len(bodies))])
+    with seeded() as chance:
+        for number in range(5):
+            held = chance.choice(order_ids)
+            async with noted(platform, reply(held, of=[number, 0])) if alike else locked(platform, held):
+                async with locked(platform, first):
+                    # Nothing else is taken before there is a full batch of it.
+                    await stock.send(reply(first, of=number))
+                    await waiting(platform, 1)
+                    for part in range(3):
+                        bodies = [reply(order_id, of=[number, 0 if alike else part]) for order_id in order_ids]
+                        await asyncio.gather(*[stock.send(body) for body in chance.sample(bodies, len(bodies))])
+                    await waiting(platform, 2)
+                await eventually(lambda: all_handled(worker) == handled + 1)  # noqa: B023
                 await waiting(platform, 2)
-            await eventually(lambda: all_handled(worker) == handled + 1)  # noqa: B023
-            await waiting(platform, 2)
-        handled += 1 + 3 * len(order_ids)
-        await eventually(lambda: all_handled(worker) == handled)  # noqa: B023
+            handled += 1 + 3 * len(order_ids)
+            await eventually(lambda: all_handled(worker) == handled)  # noqa: B023
     applied = replies(worker, "applied")
     left = await left_by(worker, platform)
 

@@ -2,10 +2,6 @@
 
 import asyncio
 import json
-import os
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from order_service.private_servers.ports import reserved_ports
@@ -14,6 +10,7 @@ from tests.integration.held_back import held_back
 from tests.integration.load import Load, Sent, patient_gateway
 from tests.integration.peers import Body, Recorder, StockService, no_answer, success
 from tests.integration.platform import Platform, Running, gateway
+from tests.integration.seeds import seeded
 from tests.integration.tcp_proxy import TcpProxy
 from tests.waiting import eventually
 
@@ -57,17 +54,6 @@ def check(load: Load, events: Sent, stock: StockService, rows: list[tuple[Any, .
     confirmed = {order_id for order_id, status, _ in rows if status == "CONFIRMED"}
     assert held_by(stock) == confirmed
     assert confirmed == {order_id for order_id, kinds in histories.items() if kinds[-1] == "order.confirmed"}
-
-
-@contextmanager
-def seeded() -> Iterator[random.Random]:
-    """Chance that can be repeated: a failure tells the seed."""
-    seed = int(os.environ.get("ORDER_TEST_SEED", random.randrange(10**6)))
-    try:
-        yield random.Random(seed)
-    except BaseException as error:
-        error.add_note(f"ORDER_TEST_SEED={seed} makes the same choices again")
-        raise
 
 
 async def test_killed_before_the_order_is_stored_nothing_of_it_is(platform: Platform) -> None:
