@@ -82,7 +82,7 @@ class Database:
     async def ping(self) -> None:
         """Raises StorageUnavailable unless PostgreSQL answers."""
         try:
-            async with self._connection() as connection:
+            async with self._connection(self._timeout) as connection:
                 await connection.execute("select 1")
         except _UNAVAILABLE as error:
             raise StorageUnavailable(_told(error)) from error
@@ -115,13 +115,14 @@ class Database:
             yield UnitOfWork(connection)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        """One of the pool's, for twice the time limit of a statement: longer only a server takes that keeps silent.
+    async def _connection(self, seconds: float | None = None) -> AsyncIterator[Connection]:
+        """One of the pool's, for some seconds, by default twice the time limit of a statement: longer only a server
+        takes that keeps silent.
 
         One that turns out to be read-only leads to a primary that is none any more: the pool replaces it by a new one,
         which with several hosts and `target_session_attrs=read-write` finds the primary."""
         async with self._pool.connection() as connection:
-            with cut_off_after(self._timeout * 2, connection):
+            with cut_off_after(seconds or self._timeout * 2, connection):
                 try:
                     yield connection
                 except errors.ReadOnlySqlTransaction:
