@@ -47,7 +47,7 @@ class Pace:
     """How long to wait between rounds: hardly at all while there is work, growing to `idle_seconds` while there is
     none."""
 
-    def __init__(self, busy_seconds: float = 0.005, idle_seconds: float = 0.15) -> None:
+    def __init__(self, busy_seconds: float = 0.005, idle_seconds: float = 0.2) -> None:
         self._busy = busy_seconds
         self._idle = idle_seconds
         self._pause = busy_seconds

@@ -17,6 +17,6 @@ How it fails: with RabbitMQ or PostgreSQL away it waits and tries again, and spe
 cannot reach RabbitMQ lets go of its leases, and others send in its place. A relay that dies is taken over when its
 leases run out, `leases.TTL_SECONDS` later.
 
-Events wait for a hint from the same process or for a poll: 5 ms when busy, 150 ms once there has been nothing for half
+Events wait for a hint from the same process or for a poll: 5 ms when busy, 200 ms once there has been nothing for half
 a second (half of what an idle worker takes is polls). No NOTIFY: it takes one lock for the whole server at commit.
 """

@@ -62,10 +62,12 @@ class Orders(Table):
         query = "page_of_all" if user_id == ALL_USERS else "page_of_user"
         parameters: dict[str, Any] = {} if user_id == ALL_USERS else {"user_id": user_id}
         parameters |= {"below": below, "scan": _SCAN, "statuses": [status.value for status in statuses]}
-        scanned = await self._all(query, lambda order_id, wanted: (order_id, wanted), **parameters)
-        wanted = [order_id for order_id, matches in scanned if matches]
+        listed = await self._all(query, lambda order_id, wanted: (order_id, wanted), **parameters, most=size + 1)
+        wanted = [order_id for order_id, is_wanted in listed if is_wanted]
+        last_looked_at = next((order_id for order_id, is_wanted in listed if not is_wanted), None)
         found = await self.get(wanted[:size])
-        return Page(tuple(found[order_id] for order_id in wanted[:size]), _next_below(scanned, wanted, size))
+        next_below = wanted[size - 1] if len(wanted) > size else last_looked_at
+        return Page(tuple(found[order_id] for order_id in wanted[:size]), next_below)
 
     async def lock(self, order_ids: Collection[UUID]) -> dict[UUID, LockedOrder]:
         """The orders that exist, by id, locked until the transaction ends."""
@@ -94,12 +96,6 @@ class Orders(Table):
             item = Item(product_id, quantity, Money(currencies[order_id], minor))
             items[order_id] = (*items.get(order_id, ()), item)
         return items
-
-
-def _next_below(scanned: Sequence[tuple[UUID, bool]], wanted: Sequence[UUID], size: int) -> UUID | None:
-    if len(wanted) > size:
-        return wanted[size - 1]
-    return scanned[-1][0] if len(scanned) == _SCAN else None
 
 
 def _order_of(

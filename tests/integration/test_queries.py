@@ -136,11 +136,11 @@ BUSY: dict[str, tuple[dict[str, Any], set[str]]] = {
     "sagas.last_due": ({"limit": 200}, {"sagas_by_deadline"}),
     "parked_messages.claim_due": ({"limit": 100}, {"parked_messages_by_retry"}),
     "orders.page_of_user": (
-        {"user_id": "user 7", "below": UUID(int=2**128 - 1), "scan": 10_000, "statuses": ["PENDING"]},
+        {"user_id": "user 7", "below": UUID(int=2**128 - 1), "scan": 10_000, "statuses": ["PENDING"], "most": 51},
         {"orders_by_user"},
     ),
     "orders.page_of_all": (
-        {"below": UUID(int=2**128 - 1), "scan": 200, "statuses": ["PENDING"]},
+        {"below": UUID(int=2**128 - 1), "scan": 200, "statuses": ["PENDING"], "most": 51},
         {"orders_pkey"},
     ),
     "orders.get": ({"order_ids": ORDER_IDS}, {"orders_pkey", "order_items_pkey"}),

@@ -26,22 +26,46 @@ from order_service.orders o
 where o.order_id = any(%(order_ids)s)
 
 -- name: page_of_user
--- A user's orders, newest first, from below a cursor. Looks at no more than `scan` orders: a page may be short.
-with scanned as (
-    select o.order_id, o.status from order_service.orders o
-    where o.user_id = %(user_id)s and o.order_id < %(below)s
-    order by o.order_id desc limit %(scan)s
+-- A user's orders, newest first, from below a cursor. Stops at `most` of them, or when it has looked at `scan` orders: then
+-- the last row says where that was, and a page may be short.
+with page as materialized (
+    select s.order_id from (
+        select o.order_id, o.status from order_service.orders o
+        where o.user_id = %(user_id)s and o.order_id < %(below)s
+        order by o.order_id desc limit %(scan)s
+    ) s
+    where s.status = any(%(statuses)s)
+    order by s.order_id desc limit %(most)s
+), last_looked_at as (
+    select o.order_id from order_service.orders o
+    where o.user_id = %(user_id)s and o.order_id < %(below)s and (select count(*) from page) < %(most)s
+    order by o.order_id desc limit 1 offset %(scan)s - 1
 )
-select s.order_id, s.status = any(%(statuses)s) from scanned s order by s.order_id desc
+select p.order_id, true from page p
+union all
+select l.order_id, false from last_looked_at l
+order by 2 desc, 1 desc
 
 -- name: page_of_all
--- All users' orders, newest first, from below a cursor. Looks at no more than `scan` orders: a page may be short.
-with scanned as (
-    select o.order_id, o.status from order_service.orders o
-    where o.order_id < %(below)s
-    order by o.order_id desc limit %(scan)s
+-- All users' orders, newest first, from below a cursor. Stops at `most` of them, or when it has looked at `scan` orders: then
+-- the last row says where that was, and a page may be short.
+with page as materialized (
+    select s.order_id from (
+        select o.order_id, o.status from order_service.orders o
+        where o.order_id < %(below)s
+        order by o.order_id desc limit %(scan)s
+    ) s
+    where s.status = any(%(statuses)s)
+    order by s.order_id desc limit %(most)s
+), last_looked_at as (
+    select o.order_id from order_service.orders o
+    where o.order_id < %(below)s and (select count(*) from page) < %(most)s
+    order by o.order_id desc limit 1 offset %(scan)s - 1
 )
-select s.order_id, s.status = any(%(statuses)s) from scanned s order by s.order_id desc
+select p.order_id, true from page p
+union all
+select l.order_id, false from last_looked_at l
+order by 2 desc, 1 desc
 
 -- name: lock
 -- Locks orders until the transaction ends. Always in the order of their ids, so that two batches never wait for each
