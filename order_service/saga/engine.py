@@ -123,7 +123,7 @@ def _on_reply(
     state = saga.steps.get(step.name, StepState.NOT_ASKED)
     match state, success:
         case StepState.ASKED, True:
-            return _advance(_with_step(saga, step, StepState.HELD), now, timeouts)
+            return _advance(saga, {**saga.steps, step.name: StepState.HELD}, now, timeouts)
         case StepState.ASKED, False:
             refused = _with_step(saga, step, StepState.REFUSED)
             return _undo(refused, Reason(step.refused, reason or f"{step.name} was refused without a reason"))
@@ -137,12 +137,16 @@ def _on_reply(
             return Decision(Outcome.IGNORED, saga)
 
 
-def _advance(saga: Saga, now: datetime, timeouts: Mapping[StepName, timedelta]) -> Decision:
-    waiting = next((STEPS[name] for name, state in saga.steps.items() if state is StepState.NOT_ASKED), None)
+def _advance(
+    saga: Saga, steps: Mapping[StepName, StepState], now: datetime, timeouts: Mapping[StepName, timedelta]
+) -> Decision:
+    """Goes on with `steps`, the last of which to be asked is held now."""
+    waiting = next((STEPS[name] for name, state in steps.items() if state is StepState.NOT_ASKED), None)
     if waiting is None:
-        done = replace(saga, state=SagaState.COMPLETED, asked_at=None, deadline_at=None)
+        done = replace(saga, state=SagaState.COMPLETED, steps=steps, asked_at=None, deadline_at=None)
         return Decision(Outcome.APPLIED, done, OrderStatus.CONFIRMED, emits=(EventType.ORDER_CONFIRMED,))
-    asked = replace(_with_step(saga, waiting, StepState.ASKED), asked_at=now, deadline_at=now + timeouts[waiting.name])
+    steps = {**steps, waiting.name: StepState.ASKED}
+    asked = replace(saga, steps=steps, asked_at=now, deadline_at=now + timeouts[waiting.name])
     return Decision(Outcome.APPLIED, asked, emits=(waiting.ask,))
 
 

@@ -1,5 +1,6 @@
 """Carries out what the saga's engine decides: the one place where an order changes after it was created."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
@@ -71,10 +72,10 @@ def advance(so_far: Advance, stimulus: Stimulus, traceparent: str, rules: SagaRu
     was created. Pure."""
     decision = decide(so_far.saga, stimulus, so_far.locked.now, rules.timeouts)
     order, emitted = so_far.order, so_far.emitted
-    if decision.status is not None:
-        order = replace(order, status=decision.status, reason=decision.reason)
+    status, reason = (order.status, order.reason) if decision.status is None else (decision.status, decision.reason)
     for event_type in decision.emits:
-        order = replace(order, version=order.version + 1, updated_at=max(so_far.locked.now, order.updated_at))
+        updated_at = max(so_far.locked.now, order.updated_at)
+        order = replace(order, status=status, reason=reason, version=order.version + 1, updated_at=updated_at)
         emitted = (*emitted, Emitted(event_type, order, traceparent or so_far.locked.created_in_trace))
     return Advance(so_far.locked, order, decision.saga, emitted), decision.outcome
 
@@ -141,9 +142,14 @@ def _fact(event_type: EventType, order: Order, items: tuple[Item, ...]) -> Fact:
 
 def count_advances(metrics: Metrics, advances: Iterable[Advance]) -> None:
     """Counts what became of orders. For the edges, after the commit."""
+    seconds: dict[OrderStatus, list[float]] = defaultdict(list)
     for done in advances:
-        if done.settled is not None:
-            metrics.orders.labels(done.settled.value).inc()
-            metrics.saga_seconds.labels(done.settled.value).observe(done.seconds)
+        if (status := done.settled) is not None:
+            seconds[status].append(done.seconds)
         for step in done.undone:
             metrics.compensations.labels(step.value).inc()
+    for status, all_of_them in seconds.items():
+        metrics.orders.labels(status.value).inc(len(all_of_them))
+        histogram = metrics.saga_seconds.labels(status.value)
+        for one in all_of_them:
+            histogram.observe(one)

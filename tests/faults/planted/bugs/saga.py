@@ -29,7 +29,7 @@ OF_THE_SAGA = (
                 ENGINE,
                 "            return Decision(Outcome.LATE, _with_step(saga, step, StepState.UNDONE), "
                 "emits=(step.undo,))",
-                "            return _advance(_with_step(saga, step, StepState.HELD), now, timeouts)",
+                "            return _advance(saga, {**saga.steps, step.name: StepState.HELD}, now, timeouts)",
             ),
         ),
     ),
@@ -121,8 +121,8 @@ OF_THE_SAGA = (
         (
             Edit(
                 ENGINE,
-                "replace(saga, state=SagaState.COMPLETED, asked_at=None, deadline_at=None)",
-                "replace(saga, state=SagaState.COMPLETED)",
+                "replace(saga, state=SagaState.COMPLETED, steps=steps, asked_at=None, deadline_at=None)",
+                "replace(saga, state=SagaState.COMPLETED, steps=steps)",
             ),
             Edit(
                 ENGINE,
