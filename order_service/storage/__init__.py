@@ -14,6 +14,11 @@ Fails with `StorageUnavailable` (try again later: no connection, no free one in 
 or `StorageRefused` (the database refuses the data or the statement: trying again will not help). Drivers' exceptions
 never leave this room.
 
+A connection that was of use within the last second, and over which nothing has come since, is used as it is
+(`freshness`); any other one is asked first whether it works, so that no batch fails because PostgreSQL was restarted
+before it. A server that keeps silent is given up after twice the time limit of a statement, and not tried again for
+that unit of work (`silence`).
+
 Batches travel as one JSON document each, unpacked by `json_to_recordset`: one parameter and one plan whatever the
 number of rows, and nothing is ever spliced into SQL. Statements are sent in pipeline mode: those of a unit of work
 that reads nothing share one round trip.
