@@ -21,5 +21,5 @@ that unit of work (`silence`).
 
 Batches travel as one JSON document each, unpacked by `json_to_recordset`: one parameter and one plan whatever the
 number of rows, and nothing is ever spliced into SQL. Statements are sent in pipeline mode: those of a unit of work
-that reads nothing share one round trip.
+that reads nothing share one round trip, BEGIN and COMMIT included.
 """

@@ -111,8 +111,15 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[UnitOfWork]:
-        async with self._connection() as connection, connection.pipeline(), connection.transaction():
+        """BEGIN travels with the first statements and COMMIT with the last; what is not committed the pool rolls back.
+
+        psycopg's `transaction()` waits for the answer to either. And if it is cancelled while it waits for BEGIN's, its
+        connection stays in pipeline mode, where each statement that follows leaves a transaction open (`pipeline` is
+        entered a second time in there, and never left: psycopg/psycopg `_connection_base.py`, `_pipeline_base.py`)."""
+        async with self._connection() as connection, connection.pipeline():
+            await connection.execute("begin")
             yield UnitOfWork(connection)
+            await connection.execute("commit")
 
     @asynccontextmanager
     async def _connection(self, seconds: float | None = None) -> AsyncIterator[Connection]:

@@ -52,19 +52,22 @@ class Rig:
     async def repeat_replies(self, seconds: float, shuffled: bool = False) -> None:
         """Sends the stock service's replies of the last while once more, until the broker has put each in a queue: what
         its operator does when replies were lost, and what no service may mind. Shuffled, they come to the byte as they
-        did first; else under ids of their own, without which the broker could not say which of them it gives back."""
+        did first; else under ids of their own, without which the broker could not say which of them it gives back.
+
+        Then those that were sent meanwhile: until the last of the first was in a queue, they may have met none."""
         moment = time.monotonic() - seconds
-        since = next((length for at, length in self.books_at if at >= moment), 0)
-        answers = [
-            _answer(line) for line in self.cast.stock.books[since:] if line.entry in (Entry.TAKEN, Entry.REFUSED)
-        ]
-        if shuffled:
-            self.chance.shuffle(answers)
         ends = time.monotonic() + _REPEAT_SECONDS
-        while answers and time.monotonic() < ends:
-            answers = await self._publish(answers, PlainMessage if shuffled else aio_pika.Message)
-        if answers:
-            self.say(f"{len(answers)} replies could not be repeated")
+        books = self.cast.stock.books
+        first = next((length for at, length in self.books_at if at >= moment), 0)
+        for _ in range(2):
+            first, lines = len(books), books[first:]
+            answers = [_answer(line) for line in lines if line.entry in (Entry.TAKEN, Entry.REFUSED)]
+            if shuffled:
+                self.chance.shuffle(answers)
+            while answers and time.monotonic() < ends:
+                answers = await self._publish(answers, PlainMessage if shuffled else aio_pika.Message)
+            if answers:
+                self.say(f"{len(answers)} replies could not be repeated")
 
     async def until_published(self) -> None:
         """Returns once the broker takes messages again: an alarm is over some seconds after its cause."""
