@@ -65,6 +65,7 @@ async def chaos(options: Options, display: Display) -> bool:
                 report = await _carry_out(rig, options, display)
         finally:
             _keep_logs(home, logs)
+    report.run.troubles.extend(mistaken_sessions(logs))
     figures = report.figures()
     (options.folder / "chaos.json").write_text(json.dumps(figures, indent=2) + "\n")
     (logs / "evidence.txt").write_text("".join(f"{line}\n" for line in evidence(report)))
@@ -183,6 +184,14 @@ def _keep_logs(home: Path, logs: Path) -> None:
         for log in (*home.glob("*.log"), *home.glob("rabbitmq-*/rabbitmq.log")):
             name = log.name if log.parent == home else f"{log.parent.name}.log"
             shutil.copyfile(log, logs / name)
+
+
+def mistaken_sessions(logs: Path) -> list[str]:
+    """Whether PostgreSQL has warned of a BEGIN within a transaction or a COMMIT outside of one: of a client that
+    mistakes what its session is in, and for whom now() may be any earlier moment."""
+    told = "".join(log.read_text(errors="replace") for log in logs.glob("postgresql-*.log"))
+    warnings = told.count("transaction in progress")
+    return [f"PostgreSQL has warned {warnings} times of a client that mistakes its session's state"] if warnings else []
 
 
 def _is_reached(account: Account, folder: Path) -> bool:
