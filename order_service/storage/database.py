@@ -113,9 +113,9 @@ class Database:
     async def _transaction(self) -> AsyncIterator[UnitOfWork]:
         """BEGIN travels with the first statements and COMMIT with the last; what is not committed the pool rolls back.
 
-        psycopg's `transaction()` waits for the answer to either. And if it is cancelled while it waits for BEGIN's, its
-        connection stays in pipeline mode, where each statement that follows leaves a transaction open (`pipeline` is
-        entered a second time in there, and never left: psycopg/psycopg `_connection_base.py`, `_pipeline_base.py`)."""
+        psycopg's `transaction()` waits for the answer to each. And if it is cancelled while it waits for BEGIN's, its
+        connection stays in pipeline mode, where each read that follows leaves a transaction open: it enters `pipeline`
+        twice and leaves it once (psycopg/psycopg `connection_async.py`, `_pipeline_base.py`)."""
         async with self._connection() as connection, connection.pipeline():
             await connection.execute("begin")
             yield UnitOfWork(connection)
