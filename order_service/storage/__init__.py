@@ -6,6 +6,9 @@ Guarantees:
 - `work` may run more than once: after a deadlock, and after a connection that broke while the outcome of COMMIT was
   unknown. Every use case is therefore repeatable: ids are made before the first attempt, inserts of what is already
   there do nothing, and an event goes to the outbox only if it is new to the history.
+- A process that dies may leave a transaction behind that still commits, whole, as its COMMIT was sent with its last
+  statements. Nobody was told of it, as of one whose COMMIT was not heard of: who asks again under the same `request_id`
+  gets what it stored.
 - The only way to send a message is `UnitOfWork.events.append`: it writes the history and the outbox in one statement.
 - No session state is relied upon (no session locks, no LISTEN, no temporary tables), so a pooler in transaction mode
   may stand in between.

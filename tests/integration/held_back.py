@@ -27,3 +27,14 @@ async def held_back(platform: Platform, table: str = "order_items") -> AsyncIter
         await connection.execute(lock)
         yield waiting
         await connection.rollback()
+
+
+async def end_sessions_of_apis(platform: Platform) -> None:
+    """Lets PostgreSQL forget what the apis have sent, as if the last of it had never come: after a kill alone, a
+    transaction goes on to the COMMIT that travelled with it."""
+    ended = await platform.query(
+        "select pg_terminate_backend(pid, 30000) from pg_stat_activity"
+        " where datname = current_database() and application_name = 'order-service api'"
+    )
+    assert ended, "no session of an api"
+    assert all(gone for (gone,) in ended), "a session did not end"

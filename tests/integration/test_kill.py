@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from order_service.private_servers.ports import reserved_ports
 from tests.integration.calls import an_order, failure_of
-from tests.integration.held_back import held_back
+from tests.integration.held_back import end_sessions_of_apis, held_back
 from tests.integration.load import Load, Sent, patient_gateway
 from tests.integration.peers import Body, Recorder, StockService, no_answer, success
 from tests.integration.platform import Platform, Running, gateway
@@ -56,9 +57,29 @@ def check(load: Load, events: Sent, stock: StockService, rows: list[tuple[Any, .
     assert confirmed == {order_id for order_id, kinds in histories.items() if kinds[-1] == "order.confirmed"}
 
 
-async def test_killed_before_the_order_is_stored_nothing_of_it_is(platform: Platform) -> None:
-    request = an_order(request_id="once")
+async def test_killed_with_its_session_while_the_order_is_stored_nothing_of_it_is(platform: Platform) -> None:
+    before, after, order_id = await killed_while_storing(platform, end_sessions_of_apis)
 
+    assert before == []
+    assert after == [(order_id, "PENDING", [1])]
+
+
+async def test_killed_alone_while_the_order_is_stored_it_is_stored_whole_or_not_at_all(platform: Platform) -> None:
+    before, after, order_id = await killed_while_storing(platform, nothing_more)
+
+    assert before in ([], after)
+    assert after == [(order_id, "PENDING", [1])]
+
+
+Rows = list[tuple[Any, ...]]
+
+
+async def killed_while_storing(
+    platform: Platform, and_then: Callable[[Platform], Awaitable[None]]
+) -> tuple[Rows, Rows, str]:
+    """Kills an api while PostgreSQL lets its order wait; what is stored once nobody waits any more, what is when the
+    caller has asked another api again, and the order's id."""
+    request = an_order(request_id="once")
     with reserved_ports(1) as (port,):
         api = await platform.start_api(GRPC_PORT=str(port))
         async with patient_gateway(port) as stub:
@@ -66,15 +87,17 @@ async def test_killed_before_the_order_is_stored_nothing_of_it_is(platform: Plat
                 call = asyncio.ensure_future(failure_of(stub.CreateOrder(request)))
                 await eventually(lambda: waiting(1))
                 api.kill()
+                await and_then(platform)
                 await call
             await eventually(lambda: nobody_waits(platform))
             before = await stored(platform)
             await platform.start_api(GRPC_PORT=str(port))
             order = (await stub.CreateOrder(request, wait_for_ready=True)).order
-            after = await stored(platform)
+            return before, await stored(platform), order.id
 
-    assert before == []
-    assert after == [(order.id, "PENDING", [1])]
+
+async def nothing_more(_: Platform) -> None:
+    """PostgreSQL goes on with what it was sent."""
 
 
 async def test_killed_before_the_broker_has_the_event_it_is_sent_by_another(platform: Platform) -> None:

@@ -11,7 +11,7 @@ from order_service.private_servers.ports import LOOPBACK
 from tests.faults.cast import Gateway
 from tests.faults.planted.stage import Stage, locked, waiting
 from tests.faults.wire import Act, Direction, Message, Protocol
-from tests.integration.held_back import held_back
+from tests.integration.held_back import end_sessions_of_apis, held_back
 from tests.integration.platform import Running
 from tests.waiting import eventually
 
@@ -212,13 +212,14 @@ async def _all_delivered(stage: Stage) -> bool:
 
 
 async def killed_while_storing(stage: Stage) -> None:
-    """An api is killed when an order is being stored, just before its event is."""
+    """An api is killed, and its session with it, when an order is being stored, just before its event is."""
     await stage.enter_cast()
     api = await stage.start("api")
     async with held_back(stage.platform, "outbox") as so_many_wait:
         call = asyncio.create_task(stage.create("ada", seconds=8))
         await eventually(lambda: so_many_wait(1))
         api.kill()
+        await end_sessions_of_apis(stage.platform)
     await stage.ready(stage.spawn("api"), stage.spawn("worker"))
     await call
 
