@@ -1,6 +1,7 @@
 """One order is one story: what the api, the database and the worker do for it is one trace, in a real collector."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -174,9 +175,14 @@ async def test_a_collector_that_does_not_answer_slows_nothing(platform: Platform
     assert answered < 5
     assert ready == [200, 200]
     assert codes == [0, 0]
-    warnings = [line["event"] for process in (api, worker) for line in process.log_lines() if line["level"] != "info"]
-    assert set(warnings) <= {"traces.export_failing", "leases.ran_out"}
-    assert warnings.count("traces.export_failing") <= 2
+    told = [line["event"] for process in (api, worker) for line in process.log_lines() if is_of_traces(line)]
+    assert set(told) <= {"traces.export_failing"}
+    assert len(told) <= 2
+
+
+def is_of_traces(line: Mapping[str, Any]) -> bool:
+    """Whether a log line is about traces, in our words or the library's."""
+    return line["event"].startswith("traces.") or line.get("logger", "").startswith("opentelemetry")
 
 
 class ForgetfulStockService(StockService):
