@@ -182,7 +182,8 @@ async def test_a_collector_that_does_not_answer_slows_nothing(platform: Platform
 
 def is_of_traces(line: Mapping[str, Any]) -> bool:
     """Whether a log line is about traces, in our words or the library's."""
-    return line["event"].startswith("traces.") or line.get("logger", "").startswith("opentelemetry")
+    event, logger = str(line["event"]), str(line.get("logger", ""))
+    return event.startswith("traces.") or logger.startswith("opentelemetry")
 
 
 class ForgetfulStockService(StockService):
