@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from order_service.private_servers.ports import reserved_ports
@@ -14,6 +13,8 @@ from tests.integration.platform import Platform, Running, gateway
 from tests.integration.seeds import seeded
 from tests.integration.tcp_proxy import TcpProxy
 from tests.waiting import eventually
+
+Rows = list[tuple[Any, ...]]
 
 KILLS = 8
 ORDERS_AFTER_EACH = 40
@@ -44,7 +45,7 @@ async def test_whatever_is_killed_and_whenever_no_promise_is_broken(platform: Pl
         assert errors_in(platform) == []
 
 
-def check(load: Load, events: Sent, stock: StockService, rows: list[tuple[Any, ...]]) -> None:
+def check(load: Load, events: Sent, stock: StockService, rows: Rows) -> None:
     """Everything that was promised, against what everybody knows."""
     events.assert_in_version_order()
     histories = {order_id: tuple(kind for _, kind in history) for order_id, history in events.histories().items()}
@@ -58,46 +59,17 @@ def check(load: Load, events: Sent, stock: StockService, rows: list[tuple[Any, .
 
 
 async def test_killed_with_its_session_while_the_order_is_stored_nothing_of_it_is(platform: Platform) -> None:
-    before, after, order_id = await killed_while_storing(platform, end_sessions_of_apis)
+    before, after, order_id = await killed_while_storing(platform, with_its_session=True)
 
     assert before == []
     assert after == [(order_id, "PENDING", [1])]
 
 
 async def test_killed_alone_while_the_order_is_stored_it_is_stored_whole_or_not_at_all(platform: Platform) -> None:
-    before, after, order_id = await killed_while_storing(platform, nothing_more)
+    before, after, order_id = await killed_while_storing(platform, with_its_session=False)
 
     assert before in ([], after)
     assert after == [(order_id, "PENDING", [1])]
-
-
-Rows = list[tuple[Any, ...]]
-
-
-async def killed_while_storing(
-    platform: Platform, and_then: Callable[[Platform], Awaitable[None]]
-) -> tuple[Rows, Rows, str]:
-    """Kills an api while PostgreSQL lets its order wait; what is stored once nobody waits any more, what is when the
-    caller has asked another api again, and the order's id."""
-    request = an_order(request_id="once")
-    with reserved_ports(1) as (port,):
-        api = await platform.start_api(GRPC_PORT=str(port))
-        async with patient_gateway(port) as stub:
-            async with held_back(platform) as waiting:
-                call = asyncio.ensure_future(failure_of(stub.CreateOrder(request)))
-                await eventually(lambda: waiting(1))
-                api.kill()
-                await and_then(platform)
-                await call
-            await eventually(lambda: nobody_waits(platform))
-            before = await stored(platform)
-            await platform.start_api(GRPC_PORT=str(port))
-            order = (await stub.CreateOrder(request, wait_for_ready=True)).order
-            return before, await stored(platform), order.id
-
-
-async def nothing_more(_: Platform) -> None:
-    """PostgreSQL goes on with what it was sent."""
 
 
 async def test_killed_before_the_broker_has_the_event_it_is_sent_by_another(platform: Platform) -> None:
@@ -213,6 +185,27 @@ async def all_sent(platform: Platform) -> bool:
     return not await platform.query("select 1 from order_service.outbox limit 1")
 
 
+async def killed_while_storing(platform: Platform, with_its_session: bool) -> tuple[Rows, Rows, str]:
+    """Kills an api while PostgreSQL lets its order wait; what is stored once nobody waits any more, what is when the
+    caller has asked another api again, and the order's id."""
+    request = an_order(request_id="once")
+    with reserved_ports(1) as (port,):
+        api = await platform.start_api(GRPC_PORT=str(port))
+        async with patient_gateway(port) as stub:
+            async with held_back(platform) as waiting:
+                call = asyncio.ensure_future(failure_of(stub.CreateOrder(request)))
+                await eventually(lambda: waiting(1))
+                api.kill()
+                if with_its_session:
+                    await end_sessions_of_apis(platform)
+                await call
+            await eventually(lambda: nobody_waits(platform))
+            before = await stored(platform)
+            await platform.start_api(GRPC_PORT=str(port))
+            order = (await stub.CreateOrder(request, wait_for_ready=True)).order
+            return before, await stored(platform), order.id
+
+
 async def nobody_waits(platform: Platform) -> bool:
     """Whether no transaction of a process is left over."""
     return not await platform.query(
@@ -220,7 +213,7 @@ async def nobody_waits(platform: Platform) -> bool:
     )
 
 
-async def stored(platform: Platform) -> list[tuple[Any, ...]]:
+async def stored(platform: Platform) -> Rows:
     """Each order, its status, and the versions of its history."""
     return await platform.query(
         "select o.order_id::text, o.status, (select array_agg(e.version order by e.version)"

@@ -175,15 +175,17 @@ async def test_a_collector_that_does_not_answer_slows_nothing(platform: Platform
     assert answered < 5
     assert ready == [200, 200]
     assert codes == [0, 0]
-    told = [line["event"] for process in (api, worker) for line in process.log_lines() if is_of_traces(line)]
-    assert set(told) <= {"traces.export_failing"}
-    assert len(told) <= 2
+    lines = [line for process in (api, worker) for line in process.log_lines() if line["level"] != "info"]
+    warnings = [line["event"] for line in lines if not is_of_broken_broker(line)]
+    assert set(warnings) <= {"traces.export_failing", "leases.ran_out"}
+    assert warnings.count("traces.export_failing") <= 2
 
 
-def is_of_traces(line: Mapping[str, Any]) -> bool:
-    """Whether a log line is about traces, in our words or the library's."""
-    event, logger = str(line["event"]), str(line.get("logger", ""))
-    return event.startswith("traces.") or logger.startswith("opentelemetry")
+def is_of_broken_broker(line: Mapping[str, Any]) -> bool:
+    """Whether a log line is about a connection that RabbitMQ has ended by an internal error of its own, as it may while
+    the queues of a new virtual host are declared over several at once."""
+    told = str(line)
+    return "reply_code=541" in told or "ConnectionInternalError" in told
 
 
 class ForgetfulStockService(StockService):

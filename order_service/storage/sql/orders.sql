@@ -26,8 +26,8 @@ from order_service.orders o
 where o.order_id = any(%(order_ids)s)
 
 -- name: page_of_user
--- A user's orders, newest first, from below a cursor. Stops at `most` of them, or when it has looked at `scan` orders: then
--- the last row says where that was, and a page may be short.
+-- A user's orders, newest first, from below a cursor. Stops at `most` of them, or when it has looked at `scan` orders:
+-- then the last row says where that was, and a page may be short.
 with page as materialized (
     select s.order_id from (
         select o.order_id, o.status from order_service.orders o
@@ -47,8 +47,9 @@ select l.order_id, false from last_looked_at l
 order by 2 desc, 1 desc
 
 -- name: page_of_all
--- All users' orders, newest first, from below a cursor. Stops at `most` of them, or when it has looked at `scan` orders: then
--- the last row says where that was, and a page may be short.
+-- All users' orders, newest first, from below a cursor. Stops at `most` of them, or when it has looked at `scan` orders:
+-- then the last row says where that was, and a page may be short. Apart from a user's: with a
+-- condition that may be off, one prepared plan would have to serve both.
 with page as materialized (
     select s.order_id from (
         select o.order_id, o.status from order_service.orders o
