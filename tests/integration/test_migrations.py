@@ -98,13 +98,14 @@ async def test_a_later_file_is_applied_to_a_database_that_has_the_earlier_ones(e
 
 
 async def test_three_runners_at_once_apply_everything_once(empty: Platform) -> None:
-    slow = Migration("0002_slow.sql", "select pg_sleep(0.3)")
-    files = [*KNOWN, slow, THIRD]
+    slow = Migration("9998_slow.sql", "select pg_sleep(0.3)")
+    last = Migration("9999_last.sql", "create table order_service.last ()")
+    files = [*KNOWN, slow, last]
 
     applied = await asyncio.gather(*[run(empty, *files) for _ in range(3)])
 
-    assert sorted(name for names in applied for name in names) == sorted(file.name for file in files)
-    assert await recorded(empty) == sorted(file.name for file in files)
+    assert sorted(name for names in applied for name in names) == [file.name for file in files]
+    assert await recorded(empty) == [file.name for file in files]
 
 
 async def test_a_file_that_was_edited_after_it_was_applied_is_refused(empty: Platform) -> None:
@@ -223,17 +224,49 @@ async def test_a_large_part_of_the_history_that_is_written_to_is_left_alone(empt
     assert len(parts) == 15
 
 
-async def test_a_migration_behind_a_long_transaction_gives_up_with_nothing_done(empty: Platform) -> None:
-    await run(empty, KNOWN[0])
+@pytest.mark.parametrize(("table", "whole"), [("order_events", 1), ("outbox", 2)])
+async def test_behind_a_long_transaction_that_writes_the_migration_gives_up_and_is_not_half_done(
+    empty: Platform, table: str, whole: int
+) -> None:
+    await run(empty, *KNOWN[:whole])
     before = await empty.query(SCHEMA)
 
     async with session(empty.database_url) as other, other.transaction():
-        await other.execute("select from order_service.outbox")
+        await other.execute(f"lock table only order_service.{table} in row exclusive mode".encode())
         with pytest.raises(StorageUnavailable, match="lock timeout"):
             await run(empty, *KNOWN)
 
+    assert await recorded(empty) == [migration.name for migration in KNOWN[:whole]]
     assert await empty.query(SCHEMA) == before
-    assert await run(empty, *KNOWN) == [migration.name for migration in KNOWN[1:]]
+    assert await run(empty, *KNOWN) == [migration.name for migration in KNOWN[whole:]]
+
+
+@pytest.mark.parametrize("first", ["order_events", "outbox"])
+async def test_no_writer_waits_for_a_migration_that_waits_for_it(empty: Platform, first: str) -> None:
+    await run(empty, KNOWN[0])
+
+    async with session(empty.database_url, options="-c deadlock_timeout=10ms") as writer, writer.transaction():
+        await writer.execute(f"lock table only order_service.{first} in row exclusive mode".encode())
+        migration = asyncio.create_task(run(empty, *KNOWN))
+        await eventually(lambda: waiting_for(empty, "relation"))
+        await writer.execute(
+            "insert into order_service.order_events values"
+            " (gen_random_uuid(), 1, gen_random_uuid(), 'ada', 'order.created', 'PENDING', now(), null, '{}')"
+        )
+
+    assert await migration == [known.name for known in KNOWN[1:]]
+
+
+async def test_what_an_operator_has_indexed_already_is_left_alone(empty: Platform) -> None:
+    await run(empty, *KNOWN)
+    before = await empty.query(SCHEMA)
+    await empty.query("delete from order_service.schema_migrations where name <> %s", KNOWN[0].name)
+
+    applied = await run(empty, *KNOWN)
+
+    assert applied == [migration.name for migration in KNOWN[1:]]
+    assert await empty.query(SCHEMA) == before
+    assert all((await indexed(empty)).values())
 
 
 async def test_the_platforms_own_tables_of_the_same_names_are_left_alone(empty: Platform) -> None:
@@ -241,7 +274,7 @@ async def test_the_platforms_own_tables_of_the_same_names_are_left_alone(empty: 
     await empty.query("create table public.order_items (order_id int references public.orders, product_id text)")
     await empty.query("insert into public.orders (user_id, total_price) select 'ada', n from generate_series(1, 5) n")
     await empty.query("insert into public.order_items select id, 'tea' from public.orders")
-    public = f"select * from ({SCHEMA}) columns where table_schema = 'public'".replace("order by 1, 2, 3", "")
+    public = f"select * from ({SCHEMA}) columns where table_schema = 'public' order by 1, 2, 3"
     rows = "select o.*, i.* from public.orders o join public.order_items i on i.order_id = o.id order by o.id"
     before = await empty.query(public), await empty.query(rows)
 
