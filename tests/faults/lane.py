@@ -128,14 +128,12 @@ async def open_lane(
 
 
 async def until_ready(platform: Platform, running: Running) -> None:
-    """Asks /readyz until it says so."""
+    """Asks /readyz until it says so, and all ports are known."""
 
     async def is_ready() -> bool:
-        port = platform.find_ports(running).get("metrics", 0)
-        return bool(port) and await _says_ready(port)
+        return platform.tells_ports(running) and await _says_ready(running.ports["metrics"])
 
     await eventually(is_ready, READY_SECONDS)
-    platform.find_ports(running)
 
 
 async def _says_ready(port: int) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,9 @@ from tests.integration.calls import an_item, an_order
 
 AT_ONCE = 8
 """So many calls are under way at a time."""
+
+PATIENCE_SECONDS = 100.0
+"""An order that is not acknowledged for so long, however often it is asked for, never is: more than one whole call."""
 
 
 @dataclass(slots=True)
@@ -59,11 +63,14 @@ class Load:
         request_id = f"request-{number}"
         item = an_item(f"product-{number % 7}", 1 + number % 3, number / 10)
         request = an_order(self.user, item, request_id=request_id)
+        ends = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 answer: order_pb2.CreateOrderResponse = await self.stub.CreateOrder(request, timeout=60)
             except grpc.aio.AioRpcError as error:
                 self.failures[error.code()] += 1
+                if time.monotonic() > ends:
+                    raise AssertionError(f"{request_id} not within {PATIENCE_SECONDS} s: {self.failures}") from error
                 await asyncio.sleep(0.02)
             else:
                 self.acknowledged[request_id] = answer.order.id

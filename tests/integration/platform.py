@@ -61,8 +61,9 @@ Launch = Callable[[Sequence[str], Mapping[str, str], Path], Child]
 
 @dataclass(slots=True)
 class Running:
-    """One process of the service."""
+    """One process of the service: `order-service COMMAND`."""
 
+    command: str
     process: Child
     log: Path
     ports: Mapping[str, int]
@@ -147,7 +148,7 @@ class Platform:
     def spawn(self, *arguments: str, **changes: str) -> Running:
         """Starts `order-service ARGUMENTS` and does not wait."""
         log = self.folder / f"{len(self.started)}-{arguments[0]}.log"
-        running = Running(self.launch(arguments, self.environment(**changes), log), log, {})
+        running = Running(arguments[0], self.launch(arguments, self.environment(**changes), log), log, {})
         self.started.append(running)
         return running
 
@@ -165,14 +166,17 @@ class Platform:
         return api, worker
 
     async def wait_until_ready(self, running: Running, seconds: float = 60.0) -> None:
-        """Waits until /readyz says so; fails with the log if the process ends."""
+        """Waits until /readyz says so and the ports are known; fails with the log if the process ends."""
+        await eventually(lambda: self.is_ready(running), seconds)
 
-        def is_ready() -> bool:
-            port = self.find_ports(running).get("metrics", 0)
-            return bool(port) and http_status(port, "/readyz") == 200
+    def is_ready(self, running: Running) -> bool:
+        """Whether /readyz says so and all ports are known; fails with the log if the process has ended."""
+        return self.tells_ports(running) and http_status(running.ports["metrics"], "/readyz") == 200
 
-        await eventually(is_ready, seconds)
-        self.find_ports(running)
+    def tells_ports(self, running: Running) -> bool:
+        """Whether its log tells all its ports, which may be a moment after it is ready; fails as `find_ports` does."""
+        ports = self.find_ports(running)
+        return "metrics" in ports and ("grpc" in ports or running.command != "api")
 
     def find_ports(self, running: Running) -> Mapping[str, int]:
         """The ports that a process has logged so far; fails with the log if it has ended."""

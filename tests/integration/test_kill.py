@@ -161,7 +161,7 @@ def held_by(stock: StockService) -> set[str]:
 async def killed_and_restarted(platform: Platform, process: Running, port: int) -> Running:
     """SIGKILL, and a new process of the same kind at once."""
     process.kill()
-    if "grpc" in process.ports:
+    if process.command == "api":
         return await started_api(platform, port)
     return await platform.start_worker()
 
