@@ -10,7 +10,7 @@ import structlog
 import uvloop
 
 from order_service.domain.errors import OrderServiceError
-from order_service.loops import wait_for_event
+from order_service.loops import until_tick, wait_for_event
 
 log: Final = structlog.get_logger()
 
@@ -28,7 +28,7 @@ class Heartbeat:
         """Beats until `stopping` is set."""
         while not stopping.is_set():
             self._last = time.monotonic()
-            await wait_for_event(stopping, _BEAT_SECONDS)
+            await wait_for_event(stopping, until_tick(_BEAT_SECONDS))
 
     def wrong(self) -> str:
         """Empty while the event loop turns, else for how long it has not."""

@@ -6,6 +6,7 @@ that ends before it was asked to is a crash of the process, with a reason, never
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,11 @@ from order_service.telemetry.metrics import Metrics
 log: Final = structlog.get_logger()
 
 Run = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+
+_BEGAN: Final = time.monotonic()
+_TOO_SOON: Final = 0.1
+"""A tick is left out that is nearer than this share of the time between two: a timer that fires a little early must not
+find its own tick again."""
 
 
 class LoopEnded(OrderServiceError):
@@ -44,10 +50,10 @@ class Backoff:
 
 
 class Pace:
-    """How long to wait between rounds: hardly at all while there is work, growing to `idle_seconds` while there is
-    none."""
+    """How long to wait between rounds: hardly at all while there is work, growing while there is none, until rounds
+    fall on the ticks of `idle_seconds`."""
 
-    def __init__(self, busy_seconds: float = 0.005, idle_seconds: float = 0.2) -> None:
+    def __init__(self, busy_seconds: float = 0.005, idle_seconds: float = 0.3) -> None:
         self._busy = busy_seconds
         self._idle = idle_seconds
         self._pause = busy_seconds
@@ -55,7 +61,16 @@ class Pace:
     def after(self, work_done: int) -> float:
         """Seconds to wait after a round that did so much."""
         self._pause = self._busy if work_done else min(self._idle, self._pause * 1.5)
-        return self._pause
+        return self._pause if self._pause < self._idle else until_tick(self._idle)
+
+
+def until_tick(seconds: float, clock: Callable[[], float] = time.monotonic) -> float:
+    """How long to wait for the next multiple of `seconds` since the process began.
+
+    So the loops of a process that has nothing to do wake together: each time that it wakes costs about as much as what
+    one of them does then. Two processes do not wake together."""
+    left = seconds - (clock() - _BEGAN) % seconds
+    return left if left > seconds * _TOO_SOON else left + seconds
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
@@ -69,8 +84,8 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """A loop that does `round` every `seconds`, and at once again while a round returns that it did something. A round
-    that fails is logged, counted and tried again after a while."""
+    """A loop that does `round` at each tick of `seconds`, and at once again while a round returns that it did
+    something. A round that fails is logged, counted and tried again after a while."""
 
     name: str
     seconds: float
@@ -83,7 +98,7 @@ class Periodic:
         while not stopping.is_set():
             if await self.run_once(stopping):
                 backoff.reset()
-                await wait_for_event(stopping, self.seconds)
+                await wait_for_event(stopping, until_tick(self.seconds))
             else:
                 await backoff.wait(stopping)
 

@@ -85,17 +85,18 @@ def _consumers(process: Process, hint: asyncio.Event) -> list[tuple[str, Run]]:
 
 
 def _timers(process: Process, hint: asyncio.Event) -> list[tuple[str, Run]]:
+    """At multiples of the time after which leases are renewed, so that an idle worker wakes once for all."""
     settings, database, metrics = process.settings, process.database, process.metrics
     rules = saga_rules(settings)
     loops = [
-        Periodic("deadlines", 0.5, Deadlines(database, rules, metrics, hint).round, metrics),
+        Periodic("deadlines", 0.6, Deadlines(database, rules, metrics, hint).round, metrics),
         Periodic(
             "parked_retries",
-            0.5,
+            0.6,
             ParkedRetries(database, settings.reply_retry_for, rules, metrics, hint).round,
             metrics,
         ),
-        Periodic("gauges", 2.0, Gauges(database, metrics, process.readiness).round, metrics),
+        Periodic("gauges", 3.0, Gauges(database, metrics, process.readiness).round, metrics),
         Periodic(
             "housekeeping", 60.0, Housekeeping(database, settings.inbox_keep, settings.request_id_keep).round, metrics
         ),

@@ -17,6 +17,7 @@ How it fails: with RabbitMQ or PostgreSQL away it waits and tries again, and spe
 cannot reach RabbitMQ lets go of its leases, and others send in its place. A relay that dies is taken over when its
 leases run out, `leases.TTL_SECONDS` later.
 
-Events wait for a hint from the same process or for a poll: 5 ms when busy, 200 ms once there has been nothing for half
-a second (half of what an idle worker takes is polls). No NOTIFY: it takes one lock for the whole server at commit.
+Events wait for a hint from the same process or for a poll: 5 ms when busy, 300 ms once there has been nothing for most
+of a second, then at the ticks at which the leases are renewed (most of what an idle worker takes is waking up). No
+NOTIFY: it takes one lock for the whole server at commit.
 """

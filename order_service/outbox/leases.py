@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from order_service.domain.errors import OrderServiceError, StorageUnavailable
-from order_service.loops import wait_for_event
+from order_service.loops import until_tick, wait_for_event
 from order_service.storage.database import Database
 from order_service.storage.outbox import Fence
 from order_service.storage.unit_of_work import UnitOfWork
@@ -69,7 +69,7 @@ class Leases:
                 await self.run_once()
             except OrderServiceError as error:
                 log.warning("leases.not_renewed", error=str(error))
-            await wait_for_event(stopping, RENEW_SECONDS)
+            await wait_for_event(stopping, until_tick(RENEW_SECONDS))
         with suppress(StorageUnavailable):
             await self.release()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,6 +21,7 @@ from order_service.storage.unit_of_work import Connection, UnitOfWork
 T = TypeVar("T")
 
 MAX_ATTEMPTS: Final = 4
+_ANSWER_HOLDS_SECONDS: Final = 1.0
 _CONFLICTS: Final = (errors.SerializationFailure, errors.DeadlockDetected)
 _UNAVAILABLE: Final = (
     psycopg.OperationalError,
@@ -39,6 +41,7 @@ class Database:
     def __init__(self, url: str, pool_size: int, timeout: timedelta, application: str) -> None:
         self._timeout = timeout.total_seconds()
         self._freshness = Freshness()
+        self._answered_at = float("-inf")
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             _conninfo(url, self._timeout, application),
             min_size=min(2, pool_size),
@@ -80,7 +83,9 @@ class Database:
         raise AssertionError("unreachable")
 
     async def ping(self) -> None:
-        """Raises StorageUnavailable unless PostgreSQL answers."""
+        """Raises StorageUnavailable unless PostgreSQL answers, or has answered within the last second."""
+        if time.monotonic() - self._answered_at < _ANSWER_HOLDS_SECONDS:
+            return
         try:
             async with self._connection(self._timeout) as connection:
                 await connection.execute("select 1")
@@ -136,6 +141,7 @@ class Database:
                     await connection.close()
                     raise
             self._freshness.note_use(connection)
+            self._answered_at = time.monotonic()
 
     async def _check(self, connection: Connection) -> None:
         if self._freshness.is_fresh(connection):

@@ -1,6 +1,7 @@
 """Loops that are watched: one that ends by itself is a crash with a reason, and waiting has bounds."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from order_service.domain.errors import ServiceUnavailable
-from order_service.loops import Backoff, LoopEnded, Pace, Periodic, supervise, wait_for_event
+from order_service.loops import Backoff, LoopEnded, Pace, Periodic, supervise, until_tick, wait_for_event
 from order_service.telemetry.metrics import Metrics
 from tests.waiting import eventually
 
@@ -178,11 +179,30 @@ def test_pace_hardly_waits_while_there_is_work() -> None:
 def test_pace_slows_down_to_idle_and_no_further() -> None:
     pace = Pace(busy_seconds=0.005, idle_seconds=0.1)
 
-    pauses = [pace.after(0) for _ in range(20)]
+    pauses = [pace.after(0) for _ in range(7)]
 
     assert pauses == sorted(pauses)
     assert 0.005 < pauses[0] < 0.01
-    assert pauses[-1] == 0.1
+    assert pauses[-1] < 0.1
+    assert all(0 < pace.after(0) <= 0.11 for _ in range(20))
+
+
+def test_idle_loops_wake_together() -> None:
+    now = time.monotonic()
+
+    ends = {round((now + until_tick(seconds, lambda: now)) * 1e6 % 200_000) for seconds in (0.2, 0.4, 1.0)}
+
+    assert len(ends) == 1
+
+
+@pytest.mark.parametrize(
+    ("after_tick", "waits"), [(0.0, 1.0), (0.25, 0.75), (0.89, 0.11), (0.91, 1.09), (0.9999, 1.0001)]
+)
+def test_a_tick_that_is_about_to_come_is_left_out(after_tick: float, waits: float) -> None:
+    now = time.monotonic()
+    tick = now + until_tick(1.0, lambda: now)
+
+    assert until_tick(1.0, lambda: tick + after_tick) == pytest.approx(waits, abs=1e-6)
 
 
 def test_pace_is_quick_again_as_soon_as_there_is_work() -> None:
