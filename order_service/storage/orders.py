@@ -62,12 +62,11 @@ class Orders(Table):
         query = "page_of_all" if user_id == ALL_USERS else "page_of_user"
         parameters: dict[str, Any] = {} if user_id == ALL_USERS else {"user_id": user_id}
         parameters |= {"below": below, "scan": _SCAN, "statuses": [status.value for status in statuses]}
-        listed = await self._all(query, lambda order_id, wanted: (order_id, wanted), **parameters, most=size + 1)
-        wanted = [order_id for order_id, is_wanted in listed if is_wanted]
-        last_looked_at = next((order_id for order_id, is_wanted in listed if not is_wanted), None)
-        found = await self.get(wanted[:size])
-        next_below = wanted[size - 1] if len(wanted) > size else last_looked_at
-        return Page(tuple(found[order_id] for order_id in wanted[:size]), next_below)
+        looked_at = await self._all(query, lambda *row: row, **parameters, most=size + 1)
+        wanted = [_order_of(*order) for *order, is_wanted in looked_at if is_wanted]
+        last_looked_at = next((order_id for order_id, *_, is_wanted in looked_at if not is_wanted), None)
+        next_below = wanted[size - 1].order_id if len(wanted) > size else last_looked_at
+        return Page(tuple(wanted[:size]), next_below)
 
     async def lock(self, order_ids: Collection[UUID]) -> dict[UUID, LockedOrder]:
         """The orders that exist, by id, locked until the transaction ends."""

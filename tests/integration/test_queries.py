@@ -137,11 +137,11 @@ BUSY: dict[str, tuple[dict[str, Any], set[str]]] = {
     "parked_messages.claim_due": ({"limit": 100}, {"parked_messages_by_retry"}),
     "orders.page_of_user": (
         {"user_id": "user 7", "below": UUID(int=2**128 - 1), "scan": 10_000, "statuses": ["PENDING"], "most": 51},
-        {"orders_by_user"},
+        {"orders_by_user", "order_items_pkey"},
     ),
     "orders.page_of_all": (
         {"below": UUID(int=2**128 - 1), "scan": 200, "statuses": ["PENDING"], "most": 51},
-        {"orders_pkey"},
+        {"orders_pkey", "order_items_pkey"},
     ),
     "orders.get": ({"order_ids": ORDER_IDS}, {"orders_pkey", "order_items_pkey"}),
     "orders.lock": ({"order_ids": ORDER_IDS}, {"orders_pkey"}),

@@ -26,11 +26,12 @@ from order_service.orders o
 where o.order_id = any(%(order_ids)s)
 
 -- name: page_of_user
--- A user's orders, newest first, from below a cursor. Stops at `most` of them, or when it has looked at `scan` orders:
--- then the last row says where that was, and a page may be short.
+-- A user's orders with their items, newest first, from below a cursor. Stops at `most` of them, or when it has looked at
+-- `scan` orders: then the last row says where that was, and a page may be short. All in one: a look at ids first, and
+-- then at the orders, would go through the index of all orders once more, a block for each that nothing else needs.
 with page as materialized (
-    select s.order_id from (
-        select o.order_id, o.status from order_service.orders o
+    select s.* from (
+        select o.* from order_service.orders o
         where o.user_id = %(user_id)s and o.order_id < %(below)s
         order by o.order_id desc limit %(scan)s
     ) s
@@ -41,18 +42,22 @@ with page as materialized (
     where o.user_id = %(user_id)s and o.order_id < %(below)s and (select count(*) from page) < %(most)s
     order by o.order_id desc limit 1 offset %(scan)s - 1
 )
-select p.order_id, true from page p
+select p.order_id, p.user_id, p.currency, p.total_minor, p.status, p.version, p.created_at, p.updated_at,
+       p.reason_code, p.reason,
+       (select json_agg(json_build_array(i.product_id, i.quantity, i.unit_price_minor) order by i.line)
+        from order_service.order_items i where i.order_id = p.order_id),
+       true as is_wanted
+from page p
 union all
-select l.order_id, false from last_looked_at l
-order by 2 desc, 1 desc
+select l.order_id, null, null, null, null, null, null, null, null, null, null, false from last_looked_at l
+order by is_wanted desc, order_id desc
 
 -- name: page_of_all
--- All users' orders, newest first, from below a cursor. Stops at `most` of them, or when it has looked at `scan` orders:
--- then the last row says where that was, and a page may be short. Apart from a user's: with a
--- condition that may be off, one prepared plan would have to serve both.
+-- The same for all users' orders. Apart from a user's: with a condition that may be off, one prepared plan would have to
+-- serve both.
 with page as materialized (
-    select s.order_id from (
-        select o.order_id, o.status from order_service.orders o
+    select s.* from (
+        select o.* from order_service.orders o
         where o.order_id < %(below)s
         order by o.order_id desc limit %(scan)s
     ) s
@@ -63,10 +68,15 @@ with page as materialized (
     where o.order_id < %(below)s and (select count(*) from page) < %(most)s
     order by o.order_id desc limit 1 offset %(scan)s - 1
 )
-select p.order_id, true from page p
+select p.order_id, p.user_id, p.currency, p.total_minor, p.status, p.version, p.created_at, p.updated_at,
+       p.reason_code, p.reason,
+       (select json_agg(json_build_array(i.product_id, i.quantity, i.unit_price_minor) order by i.line)
+        from order_service.order_items i where i.order_id = p.order_id),
+       true as is_wanted
+from page p
 union all
-select l.order_id, false from last_looked_at l
-order by 2 desc, 1 desc
+select l.order_id, null, null, null, null, null, null, null, null, null, null, false from last_looked_at l
+order by is_wanted desc, order_id desc
 
 -- name: lock
 -- Locks orders until the transaction ends. Always in the order of their ids, so that two batches never wait for each
