@@ -3,19 +3,21 @@
 import asyncio
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import structlog
 import uvloop
 
 from order_service.domain.errors import OrderServiceError
-from order_service.loops import until_tick, wait_for_event
+from order_service.loops import until_tick
 
 log: Final = structlog.get_logger()
 
 _BEAT_SECONDS: Final = 1.0
-_DEAD_SECONDS: Final = 15.0
+DEAD_SECONDS: Final = 15.0
+"""An event loop that has not turned for so long is dead."""
 
 
 class Heartbeat:
@@ -24,16 +26,28 @@ class Heartbeat:
     def __init__(self) -> None:
         self._last = time.monotonic()
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Beats until `stopping` is set."""
-        while not stopping.is_set():
-            self._last = time.monotonic()
-            await wait_for_event(stopping, until_tick(_BEAT_SECONDS))
+    @asynccontextmanager
+    async def beating(self) -> AsyncIterator[None]:
+        """Beats within the block, whatever is waited for there."""
+        beats = asyncio.create_task(self._keep_beating(), name="heartbeat")
+        try:
+            yield
+        finally:
+            beats.cancel()
+
+    async def _keep_beating(self) -> None:
+        while True:
+            self.beat()
+            await asyncio.sleep(until_tick(_BEAT_SECONDS))
+
+    def beat(self) -> None:
+        """One beat."""
+        self._last = time.monotonic()
 
     def wrong(self) -> str:
         """Empty while the event loop turns, else for how long it has not."""
         still = time.monotonic() - self._last
-        return f"the event loop has not turned for {still:.0f} s" if still > _DEAD_SECONDS else ""
+        return f"the event loop has not turned for {still:.0f} s" if still > DEAD_SECONDS else ""
 
 
 def stop_on_signals(stopping: asyncio.Event) -> None:

@@ -43,12 +43,11 @@ class Process:
     database: Database
     metrics: Metrics
     readiness: Readiness
-    heartbeat: Heartbeat
 
     def loops(self) -> list[tuple[str, Run]]:
         """The loops that every process runs."""
         pool = Periodic("pool", 1.0, functools.partial(_measure_pool, self), self.metrics)
-        return [("heartbeat", self.heartbeat.run), ("pool", pool.run)]
+        return [("pool", pool.run)]
 
 
 @asynccontextmanager
@@ -69,10 +68,10 @@ async def opened(settings: Settings, name: str) -> AsyncIterator[Process]:
     )
     with probes:
         log.info("process.started", process=name, version=release, metrics_port=probes.port)
-        async with database_of(settings, name) as database:
+        async with heartbeat.beating(), database_of(settings, name) as database:
             await _wait_for_schema(settings, readiness, stopping)
             _collect_less_garbage()
-            yield Process(settings, stopping, database, metrics, readiness, heartbeat)
+            yield Process(settings, stopping, database, metrics, readiness)
     await asyncio.to_thread(traces.shutdown, provider)
 
 

@@ -1,6 +1,7 @@
 """What load balancers and people with grpcurl ask: gRPC health, server reflection, /healthz and /readyz."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from order_service.lifecycle import DEAD_SECONDS
+from order_service.private_servers.ports import reserved_ports
 from tests.integration.conftest import Shared
 from tests.integration.platform import Platform, Running, http_get, http_status
 from tests.integration.tcp_proxy import TcpProxy
@@ -47,6 +50,17 @@ async def test_without_postgresql_nothing_is_serving_until_it_is_back(platform: 
 
     assert "postgresql" in told
     assert alive == [200, 200]
+
+
+async def test_a_process_that_waits_for_postgresql_is_alive_all_the_while(platform: Platform) -> None:
+    with reserved_ports(1) as (nobody,):
+        api = platform.spawn("api", DATABASE_URL=f"postgresql://order_service:nobody@127.0.0.1:{nobody}/orders")
+        await eventually(lambda: "metrics" in platform.find_ports(api))
+        began = time.monotonic()
+        await eventually(lambda: time.monotonic() - began > DEAD_SECONDS + 2)
+        alive, ready = (http_status(api.ports["metrics"], path) for path in ("/healthz", "/readyz"))
+
+    assert (alive, ready) == (200, 503)
 
 
 async def test_a_server_that_stops_says_so_to_those_who_watch_its_health_and_does_not_wait_for_them(
