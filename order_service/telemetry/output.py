@@ -1,5 +1,8 @@
-"""Writes log lines to standard output: those of one turn of the event loop with one call to the system, which for a
-single line costs about as much as making it.
+"""Writes log lines to standard output: those of one turn of the event loop with few calls to the system, each of which
+costs about as much as making a line.
+
+No call writes more than a pipe takes as a whole (POSIX, `write`: up to PIPE_BUF), so processes that share a pipe do not
+mix up their lines, but for those that are longer than that.
 
 What is written so late at most is what was told since the loop last turned. An error is written at once, and with it
 all that was told before it; so is everything that is told where no event loop runs, and what is left at the exit.
@@ -8,6 +11,8 @@ all that was told before it; so is everything that is told where no event loop r
 import asyncio
 import atexit
 import threading
+from collections.abc import Iterable, Iterator
+from select import PIPE_BUF
 from typing import BinaryIO
 
 
@@ -45,9 +50,22 @@ class Output:
         """Writes what waits."""
         with self._lock:
             lines, self._lines, self._due_in = self._lines, [], None
-            if lines:
-                self._file.write(b"\n".join(lines) + b"\n")
+            for piece in _pieces(lines):
+                self._file.write(piece)
                 self._file.flush()
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Whole lines, as many in one as PIPE_BUF allows, but one at least."""
+    piece = bytearray()
+    for line in lines:
+        if piece and len(piece) + len(line) >= PIPE_BUF:
+            yield bytes(piece)
+            piece.clear()
+        piece += line
+        piece += b"\n"
+    if piece:
+        yield bytes(piece)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from select import PIPE_BUF
 
 from order_service.telemetry.output import Output
 
@@ -41,6 +42,22 @@ async def test_lines_of_one_turn_of_the_event_loop_are_written_together() -> Non
 
     assert written_at_once == []
     assert file.writes == [b"one\ntwo\n", b"three\n"]
+
+
+async def test_no_more_is_written_at_once_than_a_pipe_takes_as_a_whole() -> None:
+    file = File()
+    output = Output(file)
+    lines = [bytes([ord("a") + number % 26]) * (number * 7) for number in range(150)]
+    lines[70] = b"x" * (3 * PIPE_BUF)
+
+    for line in lines:
+        output.info(line)
+    await asyncio.sleep(0)
+
+    assert b"".join(file.writes) == b"".join(line + b"\n" for line in lines)
+    assert all(write.endswith(b"\n") for write in file.writes)
+    assert [len(write) for write in file.writes if len(write) > PIPE_BUF] == [len(lines[70]) + 1]
+    assert len(file.writes) < len(lines) / 5
 
 
 async def test_an_error_is_written_at_once_after_all_that_was_told_before_it() -> None:
