@@ -15,8 +15,8 @@ from grpc_reflection.v1alpha import reflection
 from order_service.api.call_traces import CallTraces
 from order_service.api.connections import close_port, end_connections, is_listener, listener_of
 from order_service.api.interceptor import RpcInterceptor
+from order_service.api.ports import PortTaken
 from order_service.api.servicer import OrderServicer
-from order_service.domain.errors import OrderServiceError
 from order_service.pb import order_pb2, order_pb2_grpc
 from order_service.telemetry.metrics import Metrics
 from order_service.telemetry.sampling import Sampling
@@ -31,8 +31,6 @@ _ANSWERS_SECONDS: Final = 0.05
 _MOST_PENDING: Final = 100_000
 
 OPTIONS: Final = (
-    # Without it a second server would bind the same port in silence and take half of the calls.
-    ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -44,17 +42,19 @@ OPTIONS: Final = (
 )
 
 
-class PortTaken(OrderServiceError):
-    """The port of the gRPC server cannot be listened on."""
-
-
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where to listen; port 0 takes any that is free."""
+    """Where to listen; port 0 takes any that is free. `shared` is a port that other processes listen on too."""
 
     host: str
     port: int
     reflection: bool
+    shared: bool = False
+
+    def options(self) -> Sequence[tuple[str, int]]:
+        """gRPC's. Unless the port is meant to be shared, a second server must not bind it in silence and take half of
+        the calls."""
+        return (*OPTIONS, ("grpc.so_reuseport", int(self.shared)))
 
 
 class Server:
@@ -93,7 +93,7 @@ class Server:
         self._end(ended, grace)
 
     async def _listen(self, listening: Listening) -> int:
-        server = grpc.aio.server(interceptors=[self._traces, self._rpcs], options=OPTIONS)
+        server = grpc.aio.server(interceptors=[self._traces, self._rpcs], options=listening.options())
         order_pb2_grpc.add_OrderServiceServicer_to_server(self._servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if listening.reflection:
@@ -101,9 +101,7 @@ class Server:
         try:
             port: int = server.add_insecure_port(f"{listening.host}:{listening.port}")
         except RuntimeError as error:
-            raise PortTaken(
-                f"GRPC_PORT: cannot listen on {listening.host}:{listening.port}; is another process using it?"
-            ) from error
+            raise PortTaken(listening.host, listening.port) from error
         await server.start()
         self._server = server
         self._listener = listener_of(port)

@@ -6,7 +6,8 @@ at any instant needs no manual step.
 """
 
 from order_service.bootstrap.api import api
+from order_service.bootstrap.api_group import api_group
 from order_service.bootstrap.process import database_of, known_migrations, new_id, saga_rules
 from order_service.bootstrap.worker import Role, worker
 
-__all__ = ["Role", "api", "database_of", "known_migrations", "new_id", "saga_rules", "worker"]
+__all__ = ["Role", "api", "api_group", "database_of", "known_migrations", "new_id", "saga_rules", "worker"]

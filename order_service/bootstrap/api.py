@@ -31,13 +31,17 @@ _CLOSING: Final = timedelta(seconds=1)
 """What the server may take to close once the grace of its calls is over."""
 
 
-async def api(settings: Settings) -> None:
-    """The gRPC server. Raises OrderServiceError if it cannot start or a part of it ends."""
-    async with opened(settings, "api") as process:
+async def api(settings: Settings, report_to: int | None = None) -> None:
+    """The gRPC server. Raises OrderServiceError if it cannot start or a part of it ends.
+
+    With `report_to`, a pipe, it is one of several that share the port: see `api_group`."""
+    async with opened(settings, "api", report_to) as process:
         watching = Watching(process.database)
         sampling = Sampling(settings.trace_sample_ratio if settings.otlp_endpoint else 0.0)
         server = Server(OrderServicer(_collaborators(process, watching)), process.metrics, sampling)
-        port = await server.start(Listening(settings.grpc_host, settings.grpc_port, settings.grpc_reflection))
+        is_shared = report_to is not None
+        listening = Listening(settings.grpc_host, settings.grpc_port, settings.grpc_reflection, is_shared)
+        port = await server.start(listening)
         log.info("api.listening", port=port)
         process.readiness.report("started")
         health = Periodic("health", 1.0, functools.partial(_check_health, process, server), process.metrics)

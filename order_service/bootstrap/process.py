@@ -5,7 +5,7 @@ import functools
 import gc
 import platform
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 from uuid_utils.compat import uuid7
 
+from order_service.bootstrap.reports import ReportingHeartbeat
 from order_service.config import Settings
 from order_service.domain.errors import StorageUnavailable
 from order_service.lifecycle import Heartbeat, stop_on_signals
@@ -51,28 +52,36 @@ class Process:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, name: str) -> AsyncIterator[Process]:
-    """What every process opens, in order, and closes in the other. Raises OrderServiceError if it cannot be had."""
+async def opened(settings: Settings, name: str, report_to: int | None = None) -> AsyncIterator[Process]:
+    """What every process opens, in order, and closes in the other. Raises OrderServiceError if it cannot be had.
+
+    With `report_to`, a pipe, another process speaks for this one, and is told there how it does."""
     logs.configure(settings.log_level, settings.log_format)
     release = version("order-service")
     provider = traces.configure(
         settings.otel_service_name, release, settings.otlp_endpoint, settings.trace_sample_ratio
     )
-    metrics, readiness, heartbeat = Metrics(), Readiness(), Heartbeat()
+    metrics, readiness, stopping = Metrics(), Readiness(), asyncio.Event()
     metrics.build_info.labels(release, platform.python_version()).set(1)
     readiness.report("started", "starting")
-    stopping = asyncio.Event()
     stop_on_signals(stopping)
-    probes = http.serve(
-        settings.metrics_host, settings.metrics_port, metrics.registry, heartbeat.wrong, readiness.wrong
-    )
-    with probes:
-        log.info("process.started", process=name, version=release, metrics_port=probes.port)
+    with ExitStack() as probes:
+        if report_to is None:
+            heartbeat = Heartbeat()
+            port = probes.enter_context(_probes(settings, metrics, heartbeat, readiness)).port
+            log.info("process.started", process=name, version=release, metrics_port=port)
+        else:
+            heartbeat = ReportingHeartbeat(report_to, readiness, stopping)
+            log.info("process.started", process=name, version=release)
         async with heartbeat.beating(), database_of(settings, name) as database:
             await _wait_for_schema(settings, readiness, stopping)
             _collect_less_garbage()
             yield Process(settings, stopping, database, metrics, readiness)
     await asyncio.to_thread(traces.shutdown, provider)
+
+
+def _probes(settings: Settings, metrics: Metrics, heartbeat: Heartbeat, readiness: Readiness) -> http.Probes:
+    return http.serve(settings.metrics_host, settings.metrics_port, metrics.registry, heartbeat.wrong, readiness.wrong)
 
 
 @asynccontextmanager

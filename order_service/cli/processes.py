@@ -6,6 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Collection
+from typing import Final
 
 import click
 
@@ -13,20 +14,34 @@ from order_service import bootstrap, config, lifecycle
 from order_service.cli.exits import FAILED, OK, told
 from order_service.storage import migrations
 
+_MOST_PROCESSES: Final = 64
+
 
 @click.command()
+@click.option(
+    "--processes",
+    type=click.IntRange(1, _MOST_PROCESSES),
+    default=1,
+    show_default=True,
+    help="So many share the port and the metrics, to use more than one core.",
+)
+@click.option("--report-to", type=int, hidden=True, help="Set by the one that starts several.")
 @told
-def api() -> None:
+def api(processes: int, report_to: int | None) -> None:
     """Serve gRPC until SIGTERM.
 
-    Needs DATABASE_URL, never RabbitMQ. Any number may run, each on a port of its own.
+    Needs DATABASE_URL, never RabbitMQ. Any number may run, each on a port of its own, or with --processes on one: each
+    has a pool of DATABASE_POOL_SIZE connections, and the connections of clients are spread over them.
 
     \b
-    Example:
+    Example: a second server beside the first
       GRPC_PORT=:50055 METRICS_PORT=:9006 order-service api
+    Example: a server for a machine with four cores
+      order-service api --processes 4
     """
     settings = config.read(os.environ, config.API_NEEDS)
-    sys.exit(lifecycle.run(bootstrap.api(settings)))
+    serving = bootstrap.api(settings, report_to) if processes == 1 else bootstrap.api_group(settings, processes)
+    sys.exit(lifecycle.run(serving))
 
 
 @click.command()

@@ -29,7 +29,8 @@ class Metrics:
         return Counter(name, text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)
+        # The mode is that of processes which share a registry: the sum of those that live.
+        return Gauge(name, text, labels, registry=self.registry, multiprocess_mode="livesum")
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(name, text, labels, registry=self.registry, buckets=buckets)

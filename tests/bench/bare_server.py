@@ -48,7 +48,7 @@ class BareServicer(order_pb2_grpc.OrderServiceServicer):
 
 async def serve() -> None:
     """Until the process is ended."""
-    bare = grpc.aio.server(options=server.OPTIONS)
+    bare = grpc.aio.server(options=server.Listening("127.0.0.1", 0, reflection=False).options())
     # The stubs ask for all methods; it is asked for two.
     servicer: Any = BareServicer
     order_pb2_grpc.add_OrderServiceServicer_to_server(servicer(), bare)

@@ -185,9 +185,9 @@ class Platform:
         running.ports = _ports(running.log_lines())
         return running.ports
 
-    async def start_api(self, **changes: str) -> Running:
-        """The gRPC server; its port is `ports["grpc"]`."""
-        return await self.start("api", **changes)
+    async def start_api(self, *arguments: str, **changes: str) -> Running:
+        """The gRPC server; its port is `ports["grpc"]`. `arguments` may be `--processes NUMBER`."""
+        return await self.start("api", *arguments, **changes)
 
     async def start_worker(self, *arguments: str, **changes: str) -> Running:
         """A worker; `arguments` may be `--only ROLE`."""
@@ -252,7 +252,7 @@ def http_status(port: int, path: str) -> int:
 def _ports(lines: list[dict[str, Any]]) -> dict[str, int]:
     ports = {}
     for line in lines:
-        if line["event"] == "process.started":
+        if line["event"] == "process.started" and "metrics_port" in line:
             ports["metrics"] = line["metrics_port"]
         if line["event"] == "api.listening":
             ports["grpc"] = line["port"]

@@ -15,6 +15,7 @@ import pytest
 
 from tests.integration.commands import ended, run, started
 from tests.integration.platform import Platform
+from tests.integration.process_table import children_of, is_gone
 from tests.waiting import eventually
 
 OWN_DATABASE = re.compile(r"order_service_demo_\w+")
@@ -36,17 +37,6 @@ async def under_way(platform: Platform, folder: Path) -> AsyncIterator[tuple[asy
         if process.returncode is None:
             process.kill()
             await process.communicate()
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 async def own_database_is_gone(platform: Platform, told: str) -> bool:

@@ -12,7 +12,7 @@ from google.rpc.status_pb2 import Status
 import order_service
 from order_service.api.batching import Overloaded
 from order_service.api.errors import DOMAIN, INTERNAL, TABLE, code_of, status_of
-from order_service.api.server import PortTaken
+from order_service.api.ports import PortTaken
 from order_service.domain import errors
 from order_service.domain.errors import FieldViolation, OrderServiceError
 from order_service.storage.migrations import MigrationRefused

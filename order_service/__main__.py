@@ -1,0 +1,5 @@
+"""`python -m order_service` is `order-service`."""
+
+from order_service.cli import main
+
+main()
