@@ -1,6 +1,8 @@
 """Migrations: each once, whole, in order, whoever runs them and however they end."""
 
 import asyncio
+import re
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,6 +19,7 @@ FIRST = Migration("0001_first.sql", "create table order_service.first ()")
 SECOND = Migration("0002_second.sql", "create table order_service.second ()")
 THIRD = Migration("0003_third.sql", "create table order_service.third ()")
 SLOW = Migration("0002_slow.sql", "create table order_service.half_done (); select pg_sleep(60)")
+KEY_OF_ITEMS = "PRIMARY KEY (order_id, line)"
 NAMES = ", ".join(migration.name for migration in KNOWN)
 
 SCHEMA = """
@@ -224,7 +227,53 @@ async def test_a_large_part_of_the_history_that_is_written_to_is_left_alone(empt
     assert len(parts) == 15
 
 
-@pytest.mark.parametrize(("table", "whole"), [("order_events", 1), ("outbox", 2)])
+async def key_of_items(platform: Platform) -> str:
+    """How the primary key of items is defined."""
+    ((definition,),) = await platform.query(
+        "select pg_get_constraintdef(oid) from pg_constraint"
+        " where conrelid = 'order_service.order_items'::regclass and contype = 'p'"
+    )
+    return str(definition)
+
+
+async def test_items_are_within_their_index_with_those_that_were_there(empty: Platform) -> None:
+    await run(empty, KNOWN[0])
+    await empty.query("insert into order_service.order_items values (gen_random_uuid(), 1, 'tea', 2, 100)")
+    before = await key_of_items(empty)
+
+    await run(empty, *KNOWN)
+
+    assert before == KEY_OF_ITEMS
+    assert await key_of_items(empty) == f"{KEY_OF_ITEMS} INCLUDE (product_id, quantity, unit_price_minor)"
+    assert await empty.query("select quantity from order_service.order_items") == [(2,)]
+
+
+async def test_a_large_table_of_items_is_left_alone_until_an_operator_makes_its_index(empty: Platform) -> None:
+    await run(empty, KNOWN[0])
+    await empty.query(
+        """
+        insert into order_service.order_items
+        select gen_random_uuid(), 1, repeat('x', 255), 1, 100 from generate_series(1, 60000)
+        """
+    )
+    await run(empty, *KNOWN)
+    left = await key_of_items(empty)
+
+    for statement in statements_of("docs/operations.md", "order_items"):
+        await empty.query(statement)
+
+    assert left == KEY_OF_ITEMS
+    assert await key_of_items(empty) == f"{KEY_OF_ITEMS} INCLUDE (product_id, quantity, unit_price_minor)"
+
+
+def statements_of(document: str, table: str) -> list[str]:
+    """What a document tells an operator to do with a table."""
+    texts = re.findall(r"```sql\n(.*?)```", Path(document).read_text(), re.DOTALL)
+    ((text),) = [text for text in texts if f"order_service.{table} " in text]
+    return [statement for statement in text.split(";") if statement.strip()]
+
+
+@pytest.mark.parametrize(("table", "whole"), [("order_events", 1), ("outbox", 2), ("order_items", 3)])
 async def test_behind_a_long_transaction_that_writes_the_migration_gives_up_and_is_not_half_done(
     empty: Platform, table: str, whole: int
 ) -> None:
@@ -241,7 +290,7 @@ async def test_behind_a_long_transaction_that_writes_the_migration_gives_up_and_
     assert await run(empty, *KNOWN) == [migration.name for migration in KNOWN[whole:]]
 
 
-@pytest.mark.parametrize("first", ["order_events", "outbox"])
+@pytest.mark.parametrize("first", ["order_events", "outbox", "order_items"])
 async def test_no_writer_waits_for_a_migration_that_waits_for_it(empty: Platform, first: str) -> None:
     await run(empty, KNOWN[0])
 
