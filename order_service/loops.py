@@ -82,6 +82,18 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
         return False
 
 
+async def wait_for_any(*events: asyncio.Event) -> None:
+    """Returns as soon as one of them is set."""
+    if any(event.is_set() for event in events):
+        return
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
 @dataclass(frozen=True, slots=True)
 class Periodic:
     """A loop that does `round` at each tick of `seconds`, and at once again while a round returns that it did

@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from order_service.domain.errors import ServiceUnavailable
-from order_service.loops import wait_for_event
+from order_service.loops import wait_for_any, wait_for_event
 from order_service.storage.database import Database
 from order_service.storage.events import Change
 from order_service.storage.unit_of_work import UnitOfWork
@@ -37,6 +37,7 @@ class Watching:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._watches: set[Watch] = set()
+        self._watched = asyncio.Event()
         self._ended = False
 
     async def changes(self, order_id: UUID, since: datetime, version: int) -> AsyncIterator[Change]:
@@ -46,6 +47,7 @@ class Watching:
             raise _SHUTTING_DOWN
         watch = Watch(order_id, since, version)
         self._watches.add(watch)
+        self._watched.set()
         try:
             while True:
                 told = await watch.told.get()
@@ -54,13 +56,16 @@ class Watching:
                 yield told
         finally:
             self._watches.discard(watch)
+            if not self._watches:
+                self._watched.clear()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Polls while anything is watched, until `stopping` is set; then lets every watcher go."""
         while not stopping.is_set():
+            await wait_for_any(stopping, self._watched)
             if self._watches:
                 await self.run_once()
-            await wait_for_event(stopping, POLL_SECONDS)
+                await wait_for_event(stopping, POLL_SECONDS)
         self._ended = True
         self._let_go(_SHUTTING_DOWN)
 

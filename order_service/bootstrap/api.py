@@ -14,7 +14,7 @@ from order_service.api.servicer import Collaborators, OrderServicer, read_batch
 from order_service.api.watching import Watching
 from order_service.bootstrap.process import Process, check_database, opened, saga_rules, within_grace
 from order_service.config import Settings
-from order_service.loops import Periodic, Run, supervise, wait_for_event
+from order_service.loops import Periodic, Run, supervise, until_tick, wait_for_event
 from order_service.telemetry.sampling import Sampling
 
 log: Final = structlog.get_logger()
@@ -81,7 +81,7 @@ async def _serve(server: Server, grace: timedelta, stopping: asyncio.Event) -> N
     try:
         while not stopping.is_set():
             await server.revive(grace)
-            await wait_for_event(stopping, _REVIVE_SECONDS)
+            await wait_for_event(stopping, until_tick(_REVIVE_SECONDS))
     finally:
         await server.stop(grace)
 

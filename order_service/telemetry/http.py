@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 8
 _CLIENT_SECONDS: Final = 5.0
 _QUEUE_SECONDS: Final = 1.0
-_POLL_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 2.0
 
 _log = structlog.get_logger()
 

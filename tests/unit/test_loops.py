@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from order_service.domain.errors import ServiceUnavailable
-from order_service.loops import Backoff, LoopEnded, Pace, Periodic, supervise, until_tick, wait_for_event
+from order_service.loops import Backoff, LoopEnded, Pace, Periodic, supervise, until_tick, wait_for_any, wait_for_event
 from order_service.telemetry.metrics import Metrics
 from tests.waiting import eventually
 
@@ -55,6 +55,22 @@ async def test_a_loop_that_ends_by_itself_ends_everything_with_a_reason(
         await supervise([("other", other), ("relay", broken)], asyncio.Event())
 
     assert other_ended.is_set()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("is_set_before", [True, False])
+async def test_any_of_several_events_ends_the_wait(first: int, is_set_before: bool) -> None:
+    events = [asyncio.Event(), asyncio.Event()]
+    if is_set_before:
+        events[first].set()
+    waiting = asyncio.create_task(wait_for_any(*events))
+    await asyncio.sleep(0)
+    before = waiting.done()
+    events[first].set()
+    await asyncio.wait_for(waiting, 10)
+
+    assert before is is_set_before
+    assert not events[1 - first].is_set()
 
 
 async def test_what_a_loop_raised_is_the_cause() -> None:
