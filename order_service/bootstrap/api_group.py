@@ -74,21 +74,17 @@ class Member:
         """Keeps one running until `stopping` is set. Raises CannotServe."""
         backoff = Backoff()
         while not stopping.is_set():
-            exit_code = await self._run_once(stopping)
-            if exit_code or not stopping.is_set():
+            async with self._started() as ended:
+                stop = asyncio.create_task(stopping.wait())
+                await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+                stop.cancel()
+            exit_code = ended.result()
+            # One that is asked to stop while it starts is ended by that.
+            if not (stopping.is_set() and exit_code in (0, -signal.SIGTERM)):
                 log.error("api.process_ended", number=self.number, ended=_words(exit_code))
             if not (stopping.is_set() or self._has_served):
                 raise CannotServe(f"an api process ended with {_words(exit_code)} before it could serve")
             await backoff.wait(stopping)
-
-    async def _run_once(self, stopping: asyncio.Event) -> int:
-        """One process, until it ends or `stopping` is set; its exit code."""
-        async with self._started() as ended:
-            stop = asyncio.create_task(stopping.wait())
-            await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
-            stop.cancel()
-        self._has_served = self._has_served or self.reports.has_served
-        return ended.result()
 
     @asynccontextmanager
     async def _started(self) -> AsyncIterator[asyncio.Task[int]]:
@@ -107,7 +103,8 @@ class Member:
             if not ended.done():
                 process.terminate()
             await asyncio.shield(asyncio.gather(ended, reading_reports))
-            self.pid = None
+            self._has_served = self._has_served or self.reports.has_served
+            self.pid, self.reports = None, Reports()
             forget_gauges(self._environment[FOLDER_VARIABLE], process.pid)
 
 

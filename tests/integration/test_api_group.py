@@ -59,6 +59,16 @@ async def test_a_process_that_dies_is_replaced_while_the_others_serve(platform: 
     assert exit_code == 0
 
 
+async def test_while_no_process_can_serve_the_group_is_not_ready(platform: Platform) -> None:
+    group = await group_of_two(platform)
+    for victim in members(group):
+        os.kill(victim, signal.SIGKILL)
+    await eventually(lambda: http_status(group.ports["metrics"], "/readyz") == 503)
+    await eventually(lambda: http_status(group.ports["metrics"], "/readyz") == 200)
+
+    assert group.stop() == 0
+
+
 async def test_stopping_lets_every_process_answer_what_it_has_begun(platform: Platform) -> None:
     group = await group_of_two(platform)
     async with patient_gateway(group.ports["grpc"]) as stub:
