@@ -68,7 +68,6 @@ class Member:
         self.pid: int | None = None
         self.reports = Reports()
         self._environment = environment
-        self._has_served = False
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Keeps one running until `stopping` is set. Raises CannotServe."""
@@ -82,7 +81,7 @@ class Member:
             # One that is asked to stop while it starts is ended by that.
             if not (stopping.is_set() and exit_code in (0, -signal.SIGTERM)):
                 log.error("api.process_ended", number=self.number, ended=_words(exit_code))
-            if not (stopping.is_set() or self._has_served):
+            if not (stopping.is_set() or self.reports.has_served):
                 raise CannotServe(f"an api process ended with {_words(exit_code)} before it could serve")
             await backoff.wait(stopping)
 
@@ -94,7 +93,7 @@ class Member:
         command = [sys.executable, "-m", "order_service", "api", "--report-to", str(writing)]
         process = await asyncio.create_subprocess_exec(*command, env=self._environment, pass_fds=(writing,))
         os.close(writing)
-        self.pid, self.reports = process.pid, Reports()
+        self.pid = process.pid
         ended = asyncio.create_task(process.wait())
         reading_reports = asyncio.create_task(self.reports.read(reading))
         try:
@@ -103,8 +102,8 @@ class Member:
             if not ended.done():
                 process.terminate()
             await asyncio.shield(asyncio.gather(ended, reading_reports))
-            self._has_served = self._has_served or self.reports.has_served
-            self.pid, self.reports = None, Reports()
+            # What it reported of itself is over; that a process of this place could serve is not.
+            self.pid, self.reports = None, Reports(has_served=self.reports.has_served)
             forget_gauges(self._environment[FOLDER_VARIABLE], process.pid)
 
 
