@@ -68,13 +68,24 @@ def _numbers() -> Iterator[int]:
 @contextmanager
 def _socket_of(number: int) -> Iterator[socket.socket | None]:
     """A TCP socket under a number of its own, so that what is done to it is done to no other; None if it is none."""
-    try:
-        found = socket.socket(fileno=os.dup(number))
-    except OSError:
+    found = _copy_of(number)
+    if found is None:
         yield None
         return
     with found:
         yield found if found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM else None
+
+
+def _copy_of(number: int) -> socket.socket | None:
+    try:
+        copy = os.dup(number)
+    except OSError:
+        return None
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        return None
 
 
 def _listens(found: socket.socket) -> bool:

@@ -1,7 +1,9 @@
 """Ports that are closed, and connections that are ended, without asking who holds them."""
 
+import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +74,15 @@ def test_connections_to_other_ports_are_left_alone(listener: socket.socket) -> N
 
             assert left == 0
             assert client.recv(100) == b"still here"
+
+
+def test_looking_for_connections_leaves_no_file_open() -> None:
+    reading, writing = os.pipe()
+    before = len(list(Path("/dev/fd").iterdir()))
+
+    end_connections(1, spared=())
+
+    after = len(list(Path("/dev/fd").iterdir()))
+    os.close(reading)
+    os.close(writing)
+    assert after == before
