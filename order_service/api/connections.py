@@ -46,9 +46,18 @@ def end_connections(port: int, spared: Container[int]) -> int:
     return left
 
 
-def listener_of(port: int) -> int | None:
-    """The number of an open file that listens on a port; None if there is none."""
-    return next((number for number in _numbers() if is_listener(number, port)), None)
+def share_port(port: int) -> None:
+    """Lets others of this user listen on a port beside those of this process who do, if they mean to (SO_REUSEPORT).
+    Until then nobody could (on Linux; elsewhere it may come too late)."""
+    for number in listeners_of(port):
+        with _socket_of(number) as found:
+            if found is not None:
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
+def listeners_of(port: int) -> list[int]:
+    """The numbers of the open files that listen on a port."""
+    return [number for number in _numbers() if is_listener(number, port)]
 
 
 def is_listener(number: int, port: int) -> bool:

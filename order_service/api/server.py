@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -12,8 +12,9 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from order_service.api.acceptors import ACCEPTORS, Acceptor, Calls, Listening, accept
 from order_service.api.call_traces import CallTraces
-from order_service.api.connections import close_port, end_connections, is_listener, listener_of
+from order_service.api.connections import close_port, end_connections, share_port
 from order_service.api.interceptor import RpcInterceptor
 from order_service.api.ports import PortTaken
 from order_service.api.servicer import OrderServicer
@@ -28,41 +29,13 @@ SERVICE: Final = order_pb2.DESCRIPTOR.services_by_name["OrderService"].full_name
 _ANSWERS_SECONDS: Final = 0.05
 """A connection of a server that stops is left open for so long after its last answer, at least."""
 
-_MOST_PENDING: Final = 100_000
-
-OPTIONS: Final = (
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    # gRPC cancels (CANCELLED) some of the calls that Python has not looked at when they are 1,000, and all above 3,000
-    # (grpc/grpc `src/core/server/server.h`). Python looks at them, and tells those that are too many UNAVAILABLE.
-    ("grpc.server.max_pending_requests", _MOST_PENDING),
-    ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """Where to listen; port 0 takes any that is free. `shared` is a port that other processes listen on too."""
-
-    host: str
-    port: int
-    reflection: bool
-    shared: bool = False
-
-    def options(self) -> Sequence[tuple[str, int]]:
-        """gRPC's. Unless the port is meant to be shared, a second server must not bind it in silence and take half of
-        the calls."""
-        return (*OPTIONS, ("grpc.so_reuseport", int(self.shared)))
-
 
 class Server:
-    """The server, from start to stop.
+    """The server, from start to stop: several of gRPC's (see `acceptors`), with one port and one state of health.
 
     gRPC for Python ends its server for good at one call whose path is no UTF-8, which anybody can send (grpc/grpc
     `src/python/grpcio/grpc/_cython/_cygrpc/aio/server.pyx.pxi`: `_server_main_loop` decodes it, and
-    `_serving_task_crash_handler` shuts down). Nothing but the port that nobody listens on tells of it: see `revive`.
+    `_serving_task_crash_handler` shuts down). That it listens no more is all that tells: see `revive`.
     """
 
     def __init__(self, servicer: OrderServicer, metrics: Metrics, sampling: Sampling) -> None:
@@ -71,41 +44,44 @@ class Server:
         self._servicer = servicer
         self._health = health.aio.HealthServicer()
         self._listening = Listening("", 0, False)
-        # Where the system does not tell it is None, and nothing is revived.
-        self._listener: int | None = None
+        self._acceptors: list[Acceptor] = []
         self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self, listening: Listening) -> int:
         """Listens; returns the port. Not yet serving by its health: see `set_serving`. Raises PortTaken."""
         await self.set_serving(False)
-        port = await self._listen(listening)
-        self._listening = replace(listening, port=port)
-        return port
+        self._calls = Calls(self._handlers(listening.reflection), [self._traces, self._rpcs])
+        self._listening = listening
+        await self._accept()
+        return self._listening.port
 
     async def revive(self, grace: timedelta) -> None:
-        """Listens again if gRPC has stopped to by itself; the calls under way then have `grace` to end. To be called
-        now and then between `start` and `stop`."""
-        if self._listener is None or is_listener(self._listener, self._listening.port):
+        """Listens again where gRPC has stopped to by itself; the calls under way there then have `grace` to end. To be
+        called now and then between `start` and `stop`."""
+        ended = [acceptor for acceptor in self._acceptors if not acceptor.listens()]
+        if not ended:
             return
         log.error("api.server_ended", port=self._listening.port)
-        ended = self._server
-        await self._listen(self._listening)
-        self._end(ended, grace)
+        self._acceptors = [acceptor for acceptor in self._acceptors if acceptor not in ended]
+        await self._accept()
+        for acceptor in ended:
+            self._end(acceptor, grace)
 
-    async def _listen(self, listening: Listening) -> int:
-        server = grpc.aio.server(
-            handlers=self._handlers(listening.reflection),
-            interceptors=[self._traces, self._rpcs],
-            options=listening.options(),
-        )
-        try:
-            port: int = server.add_insecure_port(f"{listening.host}:{listening.port}")
-        except RuntimeError as error:
-            raise PortTaken(listening.host, listening.port) from error
-        await server.start()
-        self._server = server
-        self._listener = listener_of(port)
-        return port
+    async def _accept(self) -> None:
+        """Listens with as many as there should be. The first has the port for itself, unless it is meant to be shared
+        with other processes, so that a second service on it is told; then it lets the others in."""
+        while len(self._acceptors) < ACCEPTORS:
+            joins = replace(self._listening, shared=self._listening.shared or bool(self._acceptors))
+            try:
+                acceptor = await accept(joins, self._calls)
+            except PortTaken:
+                # Not every system lets a port be shared so late. Fewer do as well, if not as fast.
+                if not self._acceptors:
+                    raise
+                return
+            self._acceptors.append(acceptor)
+            self._listening = replace(self._listening, port=acceptor.port)
+            share_port(acceptor.port)
 
     def _handlers(self, with_reflection: bool) -> Sequence[grpc.GenericRpcHandler]:
         unregistered = _Unregistered()
@@ -118,8 +94,8 @@ class Server:
             reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, server)  # type: ignore[no-untyped-call]
         return unregistered.handlers
 
-    def _end(self, server: grpc.aio.Server, grace: timedelta) -> None:
-        ending = asyncio.create_task(server.stop(grace.total_seconds()), name="ending")
+    def _end(self, acceptor: Acceptor, grace: timedelta) -> None:
+        ending = asyncio.create_task(acceptor.server.stop(grace.total_seconds()), name="ending")
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
 
@@ -143,7 +119,8 @@ class Server:
             answered, waiting = waiting, self._rpcs.clients_waiting()
             left = end_connections(self._listening.port, spared=waiting | answered)
         end_connections(self._listening.port, spared=())
-        await self._server.stop(None)
+        for acceptor in self._acceptors:
+            await acceptor.server.stop(None)
 
 
 class _Unregistered:

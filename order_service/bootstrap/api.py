@@ -7,9 +7,10 @@ from typing import Final
 
 import structlog
 
+from order_service.api.acceptors import Listening
 from order_service.api.batching import Batcher
 from order_service.api.order_creation import OrderCreation
-from order_service.api.server import Listening, Server
+from order_service.api.server import Server
 from order_service.api.servicer import Collaborators, OrderServicer, read_batch
 from order_service.api.watching import Watching
 from order_service.bootstrap.process import Process, check_database, opened, saga_rules, within_grace

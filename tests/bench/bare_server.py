@@ -12,7 +12,7 @@ from uuid import UUID
 import grpc
 import uvloop
 
-from order_service.api import server
+from order_service.api.acceptors import Listening
 from order_service.api.answers import order_answer
 from order_service.api.requests import new_order
 from order_service.domain.order import Order
@@ -48,7 +48,7 @@ class BareServicer(order_pb2_grpc.OrderServiceServicer):
 
 async def serve() -> None:
     """Until the process is ended."""
-    bare = grpc.aio.server(options=server.Listening("127.0.0.1", 0, reflection=False).options())
+    bare = grpc.aio.server(options=Listening("127.0.0.1", 0, reflection=False).options())
     # The stubs ask for all methods; it is asked for two.
     servicer: Any = BareServicer
     order_pb2_grpc.add_OrderServiceServicer_to_server(servicer(), bare)

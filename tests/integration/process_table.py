@@ -4,8 +4,8 @@ from collections.abc import Iterator, Set
 from contextlib import suppress
 from pathlib import Path
 
-_ESTABLISHED = "01"
-"""A TCP connection that stands (Linux, `include/net/tcp_states.h`)."""
+_ESTABLISHED, _LISTEN = "01", "0A"
+"""States of a TCP socket (Linux, `include/net/tcp_states.h`)."""
 
 
 def children_of(pid: int) -> list[int]:
@@ -23,14 +23,19 @@ def is_gone(pid: int) -> bool:
 
 def connections_at(port: int, pid: int) -> int:
     """How many clients are connected to a process at one of its ports."""
-    return len(_connected_at(port) & set(_sockets_of(pid)))
+    return len(_at(port, _ESTABLISHED) & set(_sockets_of(pid)))
 
 
-def _connected_at(port: int) -> Set[str]:
+def listeners_at(port: int, pid: int) -> int:
+    """How many sockets of a process listen on a port."""
+    return len(_at(port, _LISTEN) & set(_sockets_of(pid)))
+
+
+def _at(port: int, state: str) -> Set[str]:
     tables = [Path(f"/proc/net/{family}").read_text().splitlines()[1:] for family in ("tcp", "tcp6")]
     lines = [line.split() for table in tables for line in table]
     # Columns of proc_net_tcp: local address, state, inode.
-    return {line[9] for line in lines if line[3] == _ESTABLISHED and int(line[1].rpartition(":")[2], 16) == port}
+    return {line[9] for line in lines if line[3] == state and int(line[1].rpartition(":")[2], 16) == port}
 
 
 def _sockets_of(pid: int) -> Iterator[str]:

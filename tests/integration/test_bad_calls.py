@@ -11,6 +11,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from order_service.api.acceptors import ACCEPTORS
 from order_service.pb import order_pb2
 from tests.fuzz import http2
 from tests.integration.calls import an_item, an_order, failure_of
@@ -18,6 +19,7 @@ from tests.integration.conftest import Shared
 from tests.integration.load import patient_gateway
 from tests.integration.peers import StockService, success
 from tests.integration.platform import Platform, Running, gateway, http_status
+from tests.integration.process_table import listeners_at
 from tests.waiting import eventually
 
 NO_MESSAGE = b"\x0a\xff\xff"
@@ -122,6 +124,7 @@ async def test_a_path_that_is_no_text_ends_no_call_and_the_server_goes_on(platfo
 
     assert (first.order.status, last.order.status) == (order_pb2.PENDING, order_pb2.CONFIRMED)
     assert http_status(api.ports["metrics"], "/readyz") == 200
+    assert listeners_at(port.number, api.process.pid) == ACCEPTORS
     assert api.stop() == 0
 
 
