@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from order_service.api.acceptors import ACCEPTORS, Acceptor, Calls, Listening, accept
 from order_service.api.call_traces import CallTraces
 from order_service.api.connections import close_port, end_connections, share_port
-from order_service.api.interceptor import RpcInterceptor
+from order_service.api.observed_rpcs import ObservedRpcs
 from order_service.api.ports import PortTaken
 from order_service.api.servicer import OrderServicer
 from order_service.pb import order_pb2, order_pb2_grpc
@@ -40,7 +40,7 @@ class Server:
 
     def __init__(self, servicer: OrderServicer, metrics: Metrics, sampling: Sampling) -> None:
         self._traces = CallTraces(sampling)
-        self._rpcs = RpcInterceptor(metrics)
+        self._rpcs = ObservedRpcs(metrics)
         self._servicer = servicer
         self._health = health.aio.HealthServicer()
         self._listening = Listening("", 0, False)
@@ -50,7 +50,7 @@ class Server:
     async def start(self, listening: Listening) -> int:
         """Listens; returns the port. Not yet serving by its health: see `set_serving`. Raises PortTaken."""
         await self.set_serving(False)
-        self._calls = Calls(self._handlers(listening.reflection), [self._traces, self._rpcs])
+        self._calls = Calls(self._handlers(listening.reflection), [self._traces])
         self._listening = listening
         await self._accept()
         return self._listening.port
@@ -92,7 +92,7 @@ class Server:
         if with_reflection:
             reflecting = reflection.aio.ReflectionServicer(_services())
             reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, server)  # type: ignore[no-untyped-call]
-        return unregistered.handlers
+        return [self._rpcs.of(service) for service in unregistered.handlers]
 
     def _end(self, acceptor: Acceptor, grace: timedelta) -> None:
         ending = asyncio.create_task(acceptor.server.stop(grace.total_seconds()), name="ending")

@@ -42,7 +42,7 @@ class Collaborators:
 
 
 class OrderServicer(order_pb2_grpc.OrderServiceServicer):
-    """Raises the errors of `domain.errors`, which the interceptor answers with."""
+    """Raises the errors of `domain.errors`, which `observed_rpcs` answers with."""
 
     def __init__(self, collaborators: Collaborators) -> None:
         self._with = collaborators

@@ -12,7 +12,7 @@ from typing import Any, Final
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
-from grpc.aio import AbortError, ServerInterceptor
+from grpc.aio import AbortError
 from prometheus_client import Counter, Histogram
 
 from order_service.api.errors import DETAILS_KEY, INTERNAL, code_of, status_of
@@ -61,13 +61,17 @@ class Method:
     """structlog's logger, found once: the one of the module looks for itself at every line."""
 
 
-class RpcInterceptor(ServerInterceptor):
-    """Wraps the handlers of all methods."""
+class ObservedRpcs:
+    """Wraps the handlers of all methods. Not gRPC's way of an interceptor: it asks each for the handler at every call,
+    which is 5% of one."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._wrapped: dict[str, Any] = {}
         self._under_way = UnderWay()
+
+    def of(self, service: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
+        """The handlers of a service, observed."""
+        return _ObservedService(service, self._wrap)
 
     def refuse_calls(self) -> None:
         """Begins no more calls of the service itself: they are answered UNAVAILABLE. Its health can still be asked."""
@@ -77,20 +81,6 @@ class RpcInterceptor(ServerInterceptor):
         """The ports of the clients that wait for an answer of the service itself: who watches its health waits for
         none."""
         return frozenset(self._under_way.calls)
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Called by gRPC for each RPC; the wrapped handler of a method is made once."""
-        name = handler_call_details.method
-        if name not in self._wrapped:
-            handler = await continuation(handler_call_details)
-            if handler is None:
-                return handler
-            self._wrapped[name] = self._wrap(name, handler)
-        return self._wrapped[name]
 
     def _wrap(self, name: str, handler: Any) -> Any:
         method = self._method(name, handler)
@@ -128,6 +118,25 @@ class RpcInterceptor(ServerInterceptor):
             under_way=UnderWay() if service.startswith("grpc.") else self._under_way,
             log=log.bind(),
         )
+
+
+class _ObservedService(grpc.GenericRpcHandler):
+    """Finds a method by its name, as gRPC asks for it at each call; its wrapped handler is made once."""
+
+    def __init__(self, service: grpc.GenericRpcHandler, wrap: Callable[[str, Any], Any]) -> None:
+        self._service = service
+        self._wrap = wrap
+        self._wrapped: dict[str, Any] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """None if the service has no such method."""
+        name = handler_call_details.method
+        if name not in self._wrapped:
+            handler = self._service.service(handler_call_details)
+            if handler is None:
+                return None
+            self._wrapped[name] = self._wrap(name, handler)
+        return self._wrapped[name]
 
 
 def _observed(
@@ -224,10 +233,15 @@ def _started(method: Method) -> float:
 
 def _finished(method: Method, code: grpc.StatusCode, started: float) -> None:
     seconds = time.perf_counter() - started
-    name = code.name
-    method.handled(name).inc()
+    method.handled(code.name).inc()
     method.seconds.observe(seconds)
-    method.log.info("rpc.handled", method=method.name, code=name, seconds=round(seconds, 6))
+    # Callers first: their answers go out in this turn of the event loop. Lines made one after the other, in the next,
+    # take half of what each takes between two answers, where the caches are full of other things.
+    asyncio.get_running_loop().call_soon(_tell, method, code.name, seconds)
+
+
+def _tell(method: Method, code: str, seconds: float) -> None:
+    method.log.info("rpc.handled", method=method.name, code=code, seconds=round(seconds, 6))
 
 
 @lru_cache(maxsize=1_024)
