@@ -47,14 +47,6 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
-    """What is done with calls: how each method is handled, and what happens before."""
-
-    handlers: Sequence[grpc.GenericRpcHandler]
-    interceptors: Sequence[grpc.aio.ServerInterceptor]
-
-
-@dataclass(frozen=True, slots=True)
 class Acceptor:
     """One of the servers, and a file by which it listens: None where the system does not tell, and it counts as
     listening then."""
@@ -68,9 +60,9 @@ class Acceptor:
         return self.listener is None or is_listener(self.listener, self.port)
 
 
-async def accept(listening: Listening, calls: Calls) -> Acceptor:
-    """A server that accepts calls. Raises PortTaken."""
-    server = grpc.aio.server(handlers=calls.handlers, interceptors=calls.interceptors, options=listening.options())
+async def accept(listening: Listening, methods: grpc.GenericRpcHandler) -> Acceptor:
+    """A server that accepts calls of these methods. Raises PortTaken."""
+    server = grpc.aio.server(handlers=[methods], options=listening.options())
     earlier = listeners_of(listening.port)
     try:
         port: int = server.add_insecure_port(f"{listening.host}:{listening.port}")

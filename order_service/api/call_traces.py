@@ -1,35 +1,43 @@
 """The span of each call: OpenTelemetry's, where somebody will see it."""
 
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from grpc.aio import ServerInterceptor
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
 from order_service.telemetry.sampling import Sampling
 
 
-class CallTraces(ServerInterceptor):
-    """Begins each call in its trace. gRPC runs this and the call's handler in one task, which ends with the call: what
-    is current in it needs no undoing."""
+@dataclass(frozen=True, slots=True)
+class _AnyCall(grpc.HandlerCallDetails):
+    """What the library's interceptor looks at in a call to name its span."""
+
+    method: str
+    invocation_metadata: tuple[()] = ()
+
+
+class CallTraces:
+    """Begins each call in its trace. gRPC looks for the call's handler and runs it in one task, which ends with the
+    call: what is current in it needs no undoing."""
 
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
         self._library = aio_server_interceptor()
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Called by gRPC for each call. A span for each health check would be noise, and the library breaks Watch."""
-        if handler_call_details.method.startswith("/grpc.health."):
-            return await continuation(handler_call_details)
+    def needs_span(self, call: grpc.HandlerCallDetails) -> bool:
+        """Whether the call's trace is kept. If not, the call has the ids of its trace by now."""
         traceparent = None
-        for key, value in handler_call_details.invocation_metadata:
+        for key, value in call.invocation_metadata:
             if key == "traceparent":
                 traceparent = value
-        if self._sampling.needs_span(traceparent):
-            return await self._library.intercept_service(continuation, handler_call_details)
-        return await continuation(handler_call_details)
+        return self._sampling.needs_span(traceparent)
+
+    async def in_span(self, method: str, handler: Any) -> Any:
+        """The handler of a method, which makes a span for each call. The library asks for no more than the method when
+        it wraps a handler, so that this is done once and not, as it would have it, at each call."""
+
+        async def wrapped(_: grpc.HandlerCallDetails) -> Any:
+            return handler
+
+        return await self._library.intercept_service(wrapped, _AnyCall(method))

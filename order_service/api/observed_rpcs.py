@@ -62,16 +62,11 @@ class Method:
 
 
 class ObservedRpcs:
-    """Wraps the handlers of all methods. Not gRPC's way of an interceptor: it asks each for the handler at every call,
-    which is 5% of one."""
+    """Wraps the handlers of all methods."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._under_way = UnderWay()
-
-    def of(self, service: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
-        """The handlers of a service, observed."""
-        return _ObservedService(service, self._wrap)
 
     def refuse_calls(self) -> None:
         """Begins no more calls of the service itself: they are answered UNAVAILABLE. Its health can still be asked."""
@@ -82,7 +77,8 @@ class ObservedRpcs:
         none."""
         return frozenset(self._under_way.calls)
 
-    def _wrap(self, name: str, handler: Any) -> Any:
+    def observed(self, name: str, handler: Any) -> Any:
+        """The handler of a method, observed; `name` is the full one, "/order.OrderService/CreateOrder"."""
         method = self._method(name, handler)
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(
@@ -118,25 +114,6 @@ class ObservedRpcs:
             under_way=UnderWay() if service.startswith("grpc.") else self._under_way,
             log=log.bind(),
         )
-
-
-class _ObservedService(grpc.GenericRpcHandler):
-    """Finds a method by its name, as gRPC asks for it at each call; its wrapped handler is made once."""
-
-    def __init__(self, service: grpc.GenericRpcHandler, wrap: Callable[[str, Any], Any]) -> None:
-        self._service = service
-        self._wrap = wrap
-        self._wrapped: dict[str, Any] = {}
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """None if the service has no such method."""
-        name = handler_call_details.method
-        if name not in self._wrapped:
-            handler = self._service.service(handler_call_details)
-            if handler is None:
-                return None
-            self._wrapped[name] = self._wrap(name, handler)
-        return self._wrapped[name]
 
 
 def _observed(

@@ -2,19 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
-import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from order_service.api.acceptors import ACCEPTORS, Acceptor, Calls, Listening, accept
+from order_service.api.acceptors import ACCEPTORS, Acceptor, Listening, accept
 from order_service.api.call_traces import CallTraces
 from order_service.api.connections import close_port, end_connections, share_port
+from order_service.api.methods import GeneratedMethods, Methods
 from order_service.api.observed_rpcs import ObservedRpcs
 from order_service.api.ports import PortTaken
 from order_service.api.servicer import OrderServicer
@@ -50,7 +50,7 @@ class Server:
     async def start(self, listening: Listening) -> int:
         """Listens; returns the port. Not yet serving by its health: see `set_serving`. Raises PortTaken."""
         await self.set_serving(False)
-        self._calls = Calls(self._handlers(listening.reflection), [self._traces])
+        self._methods = await self._observed_methods(listening.reflection)
         self._listening = listening
         await self._accept()
         return self._listening.port
@@ -73,7 +73,7 @@ class Server:
         while len(self._acceptors) < ACCEPTORS:
             joins = replace(self._listening, shared=self._listening.shared or bool(self._acceptors))
             try:
-                acceptor = await accept(joins, self._calls)
+                acceptor = await accept(joins, self._methods)
             except PortTaken:
                 # Not every system lets a port be shared so late. Fewer do as well, if not as fast.
                 if not self._acceptors:
@@ -83,16 +83,20 @@ class Server:
             self._listening = replace(self._listening, port=acceptor.port)
             share_port(acceptor.port)
 
-    def _handlers(self, with_reflection: bool) -> Sequence[grpc.GenericRpcHandler]:
-        unregistered = _Unregistered()
+    async def _observed_methods(self, with_reflection: bool) -> Methods:
+        generated = GeneratedMethods()
         # The stubs ask for a server.
-        server: Any = unregistered
+        server: Any = generated
         order_pb2_grpc.add_OrderServiceServicer_to_server(self._servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if with_reflection:
             reflecting = reflection.aio.ReflectionServicer(_services())
             reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, server)  # type: ignore[no-untyped-call]
-        return [self._rpcs.of(service) for service in unregistered.handlers]
+        handlers = {name: self._rpcs.observed(name, handler) for name, handler in generated.handlers.items()}
+        # A span for each health check would be noise, and the library breaks Watch.
+        traced = {name: one for name, one in handlers.items() if not name.startswith("/grpc.health.")}
+        in_span = {name: await self._traces.in_span(name, handler) for name, handler in traced.items()}
+        return Methods(handlers, in_span, self._traces)
 
     def _end(self, acceptor: Acceptor, grace: timedelta) -> None:
         ending = asyncio.create_task(acceptor.server.stop(grace.total_seconds()), name="ending")
@@ -121,25 +125,6 @@ class Server:
         end_connections(self._listening.port, spared=())
         for acceptor in self._acceptors:
             await acceptor.server.stop(None)
-
-
-class _Unregistered:
-    """Takes what generated code adds to a server, and registers none of the methods.
-
-    For each registered method gRPC for Python has a call asked for ahead of it, whose memory it gives back when its
-    server ends over a path that is no text, and which the core still writes to later (1.85, `_server_main_loop`: its
-    `finally` cancels what `_request_registered_call` waits for). What lay there by then was overwritten: one process in
-    five died of a dozen such calls. It also looks at each registered method before each call, which is 5% of one."""
-
-    def __init__(self) -> None:
-        self.handlers: list[grpc.GenericRpcHandler] = []
-
-    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        """Those of a service: they find the method of a call by its name."""
-        self.handlers.extend(handlers)
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Nothing is registered."""
 
 
 def _services() -> Sequence[str]:
