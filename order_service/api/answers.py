@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money as MoneyProto
 
-from order_service.domain.money import Money, minor_digits
+from order_service.domain.money import Money, factor
 from order_service.domain.order import Item, Order, Reason
 from order_service.domain.status import OrderStatus
 from order_service.pb import order_pb2
@@ -80,12 +80,7 @@ def _fill_item(answer: order_pb2.OrderItem, item: Item) -> None:
 
 def _double(money: Money) -> float:
     """The double nearest to the amount: both numbers are exact, so one division rounds it right."""
-    return money.minor / _factor(money.currency)
-
-
-@cache
-def _factor(currency: str) -> int:
-    return int(10 ** minor_digits(currency))
+    return money.minor / factor(money.currency)
 
 
 def _fill_money(answer: MoneyProto, money: Money) -> None:

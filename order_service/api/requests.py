@@ -52,8 +52,11 @@ def new_order(request: order_pb2.CreateOrderRequest, default_currency: str) -> N
 
 def _currency(items: Iterable[order_pb2.OrderItem], default: str) -> str:
     """The order's currency: that of the first item that names one."""
-    named = (item.unit_price.currency_code for item in items if item.HasField("unit_price"))
-    return next((code for code in named if code), default)
+    for item in items:
+        named: str = item.unit_price.currency_code if item.HasField("unit_price") else ""
+        if named:
+            return named
+    return default
 
 
 def _item(checks: Checks, place: int, item: order_pb2.OrderItem, currency: str) -> Item:
