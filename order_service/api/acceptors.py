@@ -16,6 +16,7 @@ from order_service.api.connections import is_listener, listeners_of
 from order_service.api.ports import PortTaken
 
 ACCEPTORS: Final = 4
+"""In a process. Eight bring no more, to a client with four connections."""
 
 _MOST_PENDING: Final = 100_000
 
