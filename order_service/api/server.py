@@ -78,6 +78,7 @@ class Server:
                 # Not every system lets a port be shared so late. Fewer do as well, if not as fast.
                 if not self._acceptors:
                     raise
+                log.info("api.port_not_shared", port=self._listening.port, acceptors=len(self._acceptors))
                 return
             self._acceptors.append(acceptor)
             self._listening = replace(self._listening, port=acceptor.port)
