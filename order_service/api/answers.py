@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money as MoneyProto
 
-from order_service.domain.money import Money, factor
+from order_service.domain.money import Money
 from order_service.domain.order import Item, Order, Reason
 from order_service.domain.status import OrderStatus
 from order_service.pb import order_pb2
@@ -25,7 +25,7 @@ def order_answer(order: Order) -> order_pb2.Order:
     answer = order_pb2.Order(
         id=str(order.order_id),
         user_id=order.user_id,
-        total_price=_double(order.total),
+        total_price=order.total.double(),
         status=_status(order.status),
         etag=order.etag,
     )
@@ -74,13 +74,8 @@ def explanation_answer(explanation: Explanation) -> order_pb2.ExplainOrderRespon
 def _fill_item(answer: order_pb2.OrderItem, item: Item) -> None:
     answer.product_id = item.product_id
     answer.quantity = item.quantity
-    answer.price = _double(item.unit_price)
+    answer.price = item.unit_price.double()
     _fill_money(answer.unit_price, item.unit_price)
-
-
-def _double(money: Money) -> float:
-    """The double nearest to the amount: both numbers are exact, so one division rounds it right."""
-    return money.minor / factor(money.currency)
 
 
 def _fill_money(answer: MoneyProto, money: Money) -> None:

@@ -1,5 +1,6 @@
 """The span of each call: OpenTelemetry's, where somebody will see it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +34,15 @@ class CallTraces:
                 traceparent = value
         return self._sampling.needs_span(traceparent)
 
-    async def in_span(self, method: str, handler: Any) -> Any:
-        """The handler of a method, which makes a span for each call. The library asks for no more than the method when
-        it wraps a handler, so that this is done once and not, as it would have it, at each call."""
+    async def in_spans(self, handlers: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The handlers of methods, by name, each of which makes a span for each call. Without those of health: a span
+        for each check would be noise, and the library breaks Watch."""
+        traced = {method: one for method, one in handlers.items() if not method.startswith("/grpc.health.")}
+        return {method: await self._in_span(method, handler) for method, handler in traced.items()}
+
+    async def _in_span(self, method: str, handler: Any) -> Any:
+        """The library asks for no more than the method when it wraps a handler, so that this is done once and not, as
+        it would have it, at each call."""
 
         async def wrapped(_: grpc.HandlerCallDetails) -> Any:
             return handler

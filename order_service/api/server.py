@@ -62,10 +62,10 @@ class Server:
         if not ended:
             return
         log.error("api.server_ended", port=self._listening.port)
-        self._acceptors = [acceptor for acceptor in self._acceptors if acceptor not in ended]
-        await self._accept()
         for acceptor in ended:
+            self._acceptors.remove(acceptor)
             self._end(acceptor, grace)
+        await self._accept()
 
     async def _accept(self) -> None:
         """Listens with as many as there should be. The first has the port for itself, unless it is meant to be shared
@@ -94,10 +94,7 @@ class Server:
             reflecting = reflection.aio.ReflectionServicer(_services())
             reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, server)  # type: ignore[no-untyped-call]
         handlers = {name: self._rpcs.observed(name, handler) for name, handler in generated.handlers.items()}
-        # A span for each health check would be noise, and the library breaks Watch.
-        traced = {name: one for name, one in handlers.items() if not name.startswith("/grpc.health.")}
-        in_span = {name: await self._traces.in_span(name, handler) for name, handler in traced.items()}
-        return Methods(handlers, in_span, self._traces)
+        return Methods(handlers, await self._traces.in_spans(handlers), self._traces)
 
     def _end(self, acceptor: Acceptor, grace: timedelta) -> None:
         ending = asyncio.create_task(acceptor.server.stop(grace.total_seconds()), name="ending")

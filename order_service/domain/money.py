@@ -36,9 +36,13 @@ class Money:
 
     def units_and_nanos(self) -> tuple[int, int]:
         """The amount as google.type.Money has it."""
-        per_unit = factor(self.currency)
+        per_unit = _minor_per_unit(self.currency)
         units, rest = divmod(self.minor, per_unit)
         return units, rest * (_NANOS // per_unit)
+
+    def double(self) -> float:
+        """The double nearest to the amount: both numbers are exact, so one division rounds it right."""
+        return self.minor / _minor_per_unit(self.currency)
 
     def __str__(self) -> str:
         return f"{self.decimal()} {self.currency}"
@@ -57,8 +61,7 @@ def minor_digits(currency: str) -> int:
 
 
 @cache
-def factor(currency: str) -> int:
-    """How many minor units are one major unit."""
+def _minor_per_unit(currency: str) -> int:
     return int(10 ** minor_digits(currency))
 
 
@@ -70,9 +73,9 @@ def from_double(value: float, currency: str) -> Money:
     if not math.isfinite(value):
         raise BadAmount("must be a finite number")
     if 0 <= value <= MAX_MINOR:
-        minor = round(value * factor(currency))
-        if minor <= MAX_MINOR and minor / factor(currency) == value:
-            return Money(currency, minor)
+        nearest = Money(currency, round(value * _minor_per_unit(currency)))
+        if nearest.minor <= MAX_MINOR and nearest.double() == value:
+            return nearest
     return _checked(Decimal(repr(value)).scaleb(minor_digits(currency)), currency)
 
 
