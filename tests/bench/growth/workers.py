@@ -63,6 +63,8 @@ def _working(database: Database, count: int, orders: int) -> Measure:
         async with AsyncExitStack() as stack:
             workers = await asyncio.gather(*[stack.enter_async_context(started_worker(database)) for _ in range(count)])
             await eventually(lambda: _all_have_their_share(database, count), 60)
+            # The more processes there are, the less comes to each: a short run would tell how they begin.
+            await carried(database, workers, orders)
             return await carried(database, workers, orders)
 
     return work
