@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from order_service.domain.events import EventType
 from order_service.storage.events import StoredEvent, stored_event
 from order_service.storage.rows import rows
 from order_service.storage.table import Table
+
+FETCHED_BYTES: Final = 4 * 2**20
+"""An order of a thousand items with the longest ids is a megabyte: what is fetched at once is bounded by size as well,
+or some hundred such orders would take all the memory of a worker, at each start anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,17 @@ class Outbox(Table):
     name: ClassVar[str] = "outbox"
 
     async def fetch_due(self, since: Mapping[int, datetime], per_bucket: int, limit: int) -> list[DueEvent]:
-        """The earliest unsent event of each order that is due, for each bucket from `since` on."""
+        """The earliest unsent event of each order that is due, for each bucket from `since` on. At most `limit`, and
+        none after those whose bodies have reached FETCHED_BYTES together."""
         buckets = [{"bucket": bucket, "since": start} for bucket, start in since.items()]
-        return await self._all("fetch_due", _due_event, buckets=rows(buckets), per_bucket=per_bucket, limit=limit)
+        return await self._all(
+            "fetch_due",
+            _due_event,
+            buckets=rows(buckets),
+            per_bucket=per_bucket,
+            limit=limit,
+            most_bytes=FETCHED_BYTES,
+        )
 
     async def mark_sent(self, sent: Sequence[DueEvent], fence: Fence) -> int:
         """Removes what the broker has confirmed; returns how many, fewer than given if a lease was lost."""

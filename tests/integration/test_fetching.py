@@ -13,7 +13,7 @@ from order_service.outbox.leases import Leases
 from order_service.outbox.scan import Scan
 from order_service.storage.database import Database
 from order_service.storage.events import BUCKETS
-from order_service.storage.outbox import DueEvent, Failure
+from order_service.storage.outbox import FETCHED_BYTES, DueEvent, Failure
 from order_service.storage.unit_of_work import UnitOfWork
 from tests.integration.platform import Platform
 from tests.integration.relay_fixtures import (
@@ -136,6 +136,32 @@ async def test_every_bucket_gets_its_turn_while_more_comes_in_than_is_sent(
         await mark_sent(database, window, fence)
 
     assert set(sent.values()) == {64}
+
+
+LARGE = """
+    insert into order_service.outbox (order_id, version, bucket, event_id, type, occurred_at, payload, due_at)
+    select gen_random_uuid(), 1, n %% 64, gen_random_uuid(), 'order.created', now(), repeat('x', %s),
+           now() - (1000 - n) * interval '1 millisecond'
+    from generate_series(1, %s) n
+"""
+
+
+async def test_a_window_of_large_events_holds_so_many_as_memory_bears(
+    platform: Platform, database: Database, relays: list[Leases]
+) -> None:
+    await relays[0].run_once()
+    fence = relays[0].fence()
+    await platform.query(LARGE, FETCHED_BYTES // 4, 9)
+    await platform.query(LARGE, FETCHED_BYTES * 3, 1)
+    windows: list[int] = []
+
+    while window := await fetch(database):
+        windows.append(len(window))
+        assert sum(len(due.event.payload) for due in window[:-1]) < FETCHED_BYTES
+        await mark_sent(database, window, fence)
+
+    assert sum(windows) == 10
+    assert max(windows) == 4
 
 
 WALKED = "select pg_stat_get_xact_tuples_returned('order_service.outbox_by_bucket'::regclass)"

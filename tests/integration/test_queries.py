@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 import order_service.storage
+from order_service.storage.outbox import FETCHED_BYTES
 from order_service.storage.queries import queries
 from order_service.storage.table import Table
 from order_service.storage.unit_of_work import UnitOfWork
@@ -116,7 +117,7 @@ BUCKETS = [{"bucket": bucket, "since": "0001-01-01T00:00:00Z"} for bucket in ran
 
 BUSY: dict[str, tuple[dict[str, Any], set[str]]] = {
     "outbox.fetch_due": (
-        {"buckets": BUCKETS, "per_bucket": 32, "limit": 256},
+        {"buckets": BUCKETS, "per_bucket": 32, "limit": 256, "most_bytes": FETCHED_BYTES},
         {"outbox_by_bucket", "outbox_pkey"},
     ),
     "outbox.mark_sent": ({"rows": ROWS, "owner": UUID(int=1)}, {"outbox_pkey"}),

@@ -5,18 +5,23 @@
 -- operator redrove it, whichever is later.
 -- Compared as a pair: of two bounds on one column PostgreSQL expects that hardly anything lies between them, and with a
 -- long backlog sorts a whole bucket for each look.
-select o.order_id, o.version, o.bucket, o.event_id, o.type, o.occurred_at, o.traceparent, o.payload, o.attempts,
-       o.due_at, case when o.first_failed_at is null then interval '0' else
-           now() - greatest(o.first_failed_at, o.enqueued_at) end
-from json_to_recordset(%(buckets)s::json) as b (bucket smallint, since timestamptz)
-cross join lateral (
-    select * from order_service.outbox o
-    where o.bucket = b.bucket and (o.bucket, o.due_at) >= (b.bucket, b.since) and o.due_at <= now()
-        and not exists (
-            select from order_service.outbox e where e.order_id = o.order_id and e.version < o.version)
-    order by o.due_at
-    limit %(per_bucket)s
-) o
+-- Ends with the event that reaches `most_bytes`. How long a payload is tells its header: none is read for that.
+select w.order_id, w.version, w.bucket, w.event_id, w.type, w.occurred_at, w.traceparent, w.payload, w.attempts,
+       w.due_at, case when w.first_failed_at is null then interval '0' else
+           now() - greatest(w.first_failed_at, w.enqueued_at) end
+from (
+    select o.*, sum(octet_length(o.payload)) over (rows between unbounded preceding and 1 preceding) as bytes_before
+    from json_to_recordset(%(buckets)s::json) as b (bucket smallint, since timestamptz)
+    cross join lateral (
+        select * from order_service.outbox o
+        where o.bucket = b.bucket and (o.bucket, o.due_at) >= (b.bucket, b.since) and o.due_at <= now()
+            and not exists (
+                select from order_service.outbox e where e.order_id = o.order_id and e.version < o.version)
+        order by o.due_at
+        limit %(per_bucket)s
+    ) o
+) w
+where coalesce(w.bytes_before, 0) < %(most_bytes)s
 limit %(limit)s
 
 -- name: mark_sent

@@ -114,7 +114,7 @@ OF_THE_RELAY = (
         (
             Edit(
                 OUTBOX_SQL,
-                "\n        and not exists (\n            select from order_service.outbox e"
+                "\n            and not exists (\n                select from order_service.outbox e"
                 " where e.order_id = o.order_id and e.version < o.version)",
                 "",
             ),
