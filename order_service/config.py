@@ -101,7 +101,7 @@ class Settings:
     relay_window: Annotated[
         int,
         Variable(
-            "RELAY_WINDOW", whole_number(1, 10_000), "64", "events in flight; as many may be sent twice by a crash"
+            "RELAY_WINDOW", whole_number(1, 10_000), "128", "events in flight; as many may be sent twice by a crash"
         ),
     ]
     consumer_prefetch: Annotated[

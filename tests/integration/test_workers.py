@@ -22,7 +22,7 @@ from tests.waiting import eventually
 BUCKETS = 64
 WINDOW = 20
 """Of a worker of which is seen what was in flight."""
-RELAY_WINDOW = 64
+RELAY_WINDOW = 128
 """Of all others."""
 
 
