@@ -142,8 +142,7 @@ async def api(platform: Platform, **changes: str) -> AsyncIterator[Api]:
 
 def _ready(running: Running, metrics_port: int) -> Callable[[], bool]:
     def is_ready() -> bool:
-        if running.process.poll() is not None:
-            raise AssertionError(f"ended with {running.process.returncode}:\n{running.log.read_text()}")
+        running.check_runs()
         return http_status(metrics_port, "/readyz") == 200
 
     return is_ready

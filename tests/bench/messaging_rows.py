@@ -175,10 +175,7 @@ async def _worked_off(site: Site, part: str, table: str, count: int) -> tuple[in
         query = SQL("select count(*) from {}").format(Identifier("order_service", table))
 
         async def done() -> int:
-            if worker.process.poll() is not None:
-                raise AssertionError(
-                    f"the worker ended with {worker.process.returncode}:\n{worker.log.read_text()[-2000:]}"
-                )
+            worker.check_runs()
             [(rows,)] = await (await connection.execute(query)).fetchall()
             return int(rows)
 

@@ -78,6 +78,11 @@ class Running:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
 
+    def check_runs(self) -> None:
+        """Raises AssertionError with its log if it has ended."""
+        if (code := self.process.poll()) is not None:
+            raise AssertionError(f"the {self.command} ended with {code}:\n{self.log.read_text()}")
+
     def log_lines(self, event: str = "") -> list[dict[str, Any]]:
         """What it has logged so far; of one event only, if given."""
         # The last line may be half written.
@@ -180,8 +185,7 @@ class Platform:
 
     def find_ports(self, running: Running) -> Mapping[str, int]:
         """The ports that a process has logged so far; fails with the log if it has ended."""
-        if running.process.poll() is not None:
-            raise AssertionError(f"ended with {running.process.returncode}:\n{running.log.read_text()}")
+        running.check_runs()
         running.ports = _ports(running.log_lines())
         return running.ports
 

@@ -113,10 +113,12 @@ async def test_what_is_due_goes_in_the_order_in_which_it_came(platform: Platform
 
 BACKLOG = """
     insert into order_service.outbox (order_id, version, bucket, event_id, type, occurred_at, payload, due_at)
-    select gen_random_uuid(), 1, n %% %s, gen_random_uuid(), 'order.created', now(), repeat('x', 300),
+    select gen_random_uuid(), 1, n %% %s, gen_random_uuid(), 'order.created', now(), repeat('x', %s),
            now() - (1000000 - n) * interval '1 millisecond'
     from generate_series(1, %s) n
 """
+"""Into so many buckets, events with a body of so many characters, so many of them."""
+SMALL = 300
 
 
 async def test_every_bucket_gets_its_turn_while_more_comes_in_than_is_sent(
@@ -124,7 +126,7 @@ async def test_every_bucket_gets_its_turn_while_more_comes_in_than_is_sent(
 ) -> None:
     await relays[0].run_once()
     fence, scan = relays[0].fence(), Scan()
-    await platform.query(BACKLOG, BUCKETS, 64 * 100)
+    await platform.query(BACKLOG, BUCKETS, SMALL, 64 * 100)
     sent = dict.fromkeys(ALL_BUCKETS, 0)
 
     for _ in range(16):
@@ -138,21 +140,13 @@ async def test_every_bucket_gets_its_turn_while_more_comes_in_than_is_sent(
     assert set(sent.values()) == {64}
 
 
-LARGE = """
-    insert into order_service.outbox (order_id, version, bucket, event_id, type, occurred_at, payload, due_at)
-    select gen_random_uuid(), 1, n %% 64, gen_random_uuid(), 'order.created', now(), repeat('x', %s),
-           now() - (1000 - n) * interval '1 millisecond'
-    from generate_series(1, %s) n
-"""
-
-
 async def test_a_window_of_large_events_holds_so_many_as_memory_bears(
     platform: Platform, database: Database, relays: list[Leases]
 ) -> None:
     await relays[0].run_once()
     fence = relays[0].fence()
-    await platform.query(LARGE, FETCHED_BYTES // 4, 9)
-    await platform.query(LARGE, FETCHED_BYTES * 3, 1)
+    await platform.query(BACKLOG, BUCKETS, FETCHED_BYTES // 4, 9)
+    await platform.query(BACKLOG, BUCKETS, FETCHED_BYTES * 3, 1)
     windows: list[int] = []
 
     while window := await fetch(database):
@@ -182,7 +176,7 @@ async def test_a_backlog_drains_and_each_look_walks_no_further_while_an_old_tran
 ) -> None:
     await relays[0].run_once()
     fence, scan = relays[0].fence(), Scan()
-    await platform.query(BACKLOG, 4, 20_000)
+    await platform.query(BACKLOG, 4, SMALL, 20_000)
     await platform.query("analyze order_service.outbox")
     walked: list[int] = []
     sent = 0

@@ -162,7 +162,6 @@ def _confirmed(relay: Running) -> float:
 
 
 def _check(worker: Running, ends: float) -> None:
-    if worker.process.poll() is not None:
-        raise AssertionError(f"the worker ended with {worker.process.returncode}:\n{worker.log.read_text()[-2000:]}")
+    worker.check_runs()
     if time.monotonic() > ends:
         raise AssertionError(f"not within {_BOUND_SECONDS:.0f} s; the worker's log is {worker.log}")
