@@ -394,7 +394,9 @@ class ListOrdersResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]:
-        """A page may be shorter than page_size, even empty, although more follow (AIP-158)."""
+        """A page may be shorter than page_size, even empty, although more follow (AIP-158). It ends with the order that
+        brings it to 3 MB, so that a client with gRPC's own limit of 4 MB can read it.
+        """
 
     def __init__(
         self,

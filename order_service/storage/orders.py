@@ -20,6 +20,14 @@ ALL_USERS: Final = "-"
 _SCAN: Final = 10_000
 """How many orders a page looks at before it gives what it has and a cursor: bounds its time whatever the filter."""
 
+PAGE_BYTES: Final = 3_000_000
+"""A page ends with the order that brings its answer to so much. With the largest order there can be, about 1.1 MB, it
+is still below the 4 MB that a client of gRPC takes unless it is told otherwise."""
+ORDER_BYTES: Final = 200
+"""What an order takes in an answer at most, but for its user, its reason and its items."""
+ITEM_BYTES: Final = 50
+"""What an item takes in an answer at most, but for its product's id."""
+
 
 @dataclass(frozen=True, slots=True)
 class LockedOrder:
@@ -58,10 +66,12 @@ class Orders(Table):
         return {order.order_id: order for order in found}
 
     async def page(self, user_id: str, statuses: Collection[OrderStatus], below: UUID, size: int) -> Page:
-        """A user's (or with ALL_USERS everyone's) orders with one of `statuses` and an id below `below`."""
+        """A user's (or with ALL_USERS everyone's) orders with one of `statuses` and an id below `below`: at most
+        `size`, none after those that have reached PAGE_BYTES together."""
         query = "page_of_all" if user_id == ALL_USERS else "page_of_user"
         parameters: dict[str, Any] = {} if user_id == ALL_USERS else {"user_id": user_id}
         parameters |= {"below": below, "scan": _SCAN, "statuses": [status.value for status in statuses]}
+        parameters |= {"most_bytes": PAGE_BYTES, "order_bytes": ORDER_BYTES, "item_bytes": ITEM_BYTES}
         looked_at = await self._all(query, lambda *row: row, **parameters, most=size + 1)
         wanted = [_order_of(*order) for *order, is_wanted in looked_at if is_wanted]
         last_looked_at = next((order_id for order_id, *_, is_wanted in looked_at if not is_wanted), None)

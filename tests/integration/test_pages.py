@@ -1,4 +1,5 @@
-"""A page looks at a bounded number of orders, whatever it is asked for; nothing is left out or comes twice."""
+"""A page looks at a bounded number of orders and holds a bounded number of bytes, whatever it is asked for; nothing is
+left out or comes twice."""
 
 from uuid import UUID
 
@@ -60,3 +61,36 @@ async def test_pages_hold_what_is_wanted_once_and_in_order(
         found = await pages(database, user, OrderStatus.CONFIRMED, size)
 
     assert found == [[order_ids[place] for place in page] for page in expected]
+
+
+@pytest.mark.parametrize("user", ["ada", ALL_USERS])
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        ([7, 8, 9, 10, 11], [[11, 10], [9, 8], [7], []]),
+        ([0, 1, 2, 8, 9, 10, 11], [[11, 10], [9, 8], [2, 1], [0]]),
+        ([9, 10, 11], [[11, 10], [9], [], []]),
+    ],
+    ids=["more than the page bears", "and more than it looks at", "one left"],
+)
+async def test_a_page_ends_with_the_order_that_fills_it(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, user: str, places: list[int], expected: list[list[int]]
+) -> None:
+    monkeypatch.setattr(orders, "PAGE_BYTES", 400)
+    async with opened(platform.database_url) as database:
+        order_ids = sorted(await created(database, 12))
+        await confirm(platform, [order_ids[place] for place in places])
+
+        found = await pages(database, user, OrderStatus.CONFIRMED, 4)
+
+    assert found == [[order_ids[place] for place in page] for page in expected]
+
+
+async def test_an_order_that_fills_more_than_a_page_is_one(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "PAGE_BYTES", 1)
+    async with opened(platform.database_url) as database:
+        order_ids = sorted(await created(database, 3))
+
+        found = await pages(database, "ada", OrderStatus.PENDING, 4)
+
+    assert found == [[order_id] for order_id in reversed(order_ids)]

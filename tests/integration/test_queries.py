@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 import order_service.storage
+from order_service.storage.orders import ITEM_BYTES, ORDER_BYTES, PAGE_BYTES
 from order_service.storage.outbox import FETCHED_BYTES
 from order_service.storage.queries import queries
 from order_service.storage.table import Table
@@ -114,6 +115,14 @@ FILL = """
 ORDER_IDS = [UUID(f"00000000-0000-7000-8000-{n:012}") for n in range(1, 21)]
 ROWS = [{"order_id": str(order_id), "version": 1, "bucket": 3, "epoch": 7} for order_id in ORDER_IDS]
 BUCKETS = [{"bucket": bucket, "since": "0001-01-01T00:00:00Z"} for bucket in range(64)]
+PAGE = {
+    "below": UUID(int=2**128 - 1),
+    "statuses": ["PENDING"],
+    "most": 51,
+    "most_bytes": PAGE_BYTES,
+    "order_bytes": ORDER_BYTES,
+    "item_bytes": ITEM_BYTES,
+}
 
 BUSY: dict[str, tuple[dict[str, Any], set[str]]] = {
     "outbox.fetch_due": (
@@ -137,11 +146,11 @@ BUSY: dict[str, tuple[dict[str, Any], set[str]]] = {
     "sagas.last_due": ({"limit": 200}, {"sagas_by_deadline"}),
     "parked_messages.claim_due": ({"limit": 100}, {"parked_messages_by_retry"}),
     "orders.page_of_user": (
-        {"user_id": "user 7", "below": UUID(int=2**128 - 1), "scan": 10_000, "statuses": ["PENDING"], "most": 51},
+        {"user_id": "user 7", "scan": 10_000, **PAGE},
         {"orders_by_user", "order_items_pkey"},
     ),
     "orders.page_of_all": (
-        {"below": UUID(int=2**128 - 1), "scan": 200, "statuses": ["PENDING"], "most": 51},
+        {"scan": 200, **PAGE},
         {"orders_pkey", "order_items_pkey"},
     ),
     "orders.get": ({"order_ids": ORDER_IDS}, {"orders_pkey", "order_items_pkey"}),

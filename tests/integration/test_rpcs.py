@@ -8,6 +8,8 @@ from uuid import UUID
 
 import grpc
 
+from order_service.api.checks import MAX_ID_LENGTH
+from order_service.domain.order import MAX_ITEMS
 from order_service.pb import order_pb2
 from tests.integration.calls import all_of, an_item, an_order, failure_in, failure_of, failures_in
 from tests.integration.conftest import Shared
@@ -55,6 +57,21 @@ async def test_pages_have_no_gaps_and_no_repeats_while_orders_are_added(shared: 
 
     assert seen == before[::-1]
     assert sizes == [5, 5, 5, 5, 3]
+
+
+async def test_a_page_of_the_largest_orders_is_one_that_any_client_takes(shared: Shared, user: str) -> None:
+    items = [an_item(f"{place:03}{'🍵' * (MAX_ID_LENGTH - 3)}") for place in range(MAX_ITEMS)]
+    request = order_pb2.ListOrdersRequest(user_id=user)
+    pages: list[list[str]] = []
+
+    async with gateway(shared.api) as stub:
+        created = [(await stub.CreateOrder(an_order(user, *items))).order.id for _ in range(7)]
+        while not pages or request.page_token:
+            page = await stub.ListOrders(request)
+            pages.append([order.id for order in page.orders])
+            request.page_token = page.next_page_token
+
+    assert pages == [created[6:3:-1], created[3:0:-1], created[:1]]
 
 
 async def test_a_dash_lists_the_orders_of_all_users(platform: Platform) -> None:

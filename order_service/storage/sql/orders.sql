@@ -26,9 +26,10 @@ from order_service.orders o
 where o.order_id = any(%(order_ids)s)
 
 -- name: page_of_user
--- A user's orders with their items, newest first, from below a cursor. Stops at `most` of them, or when it has looked at
--- `scan` orders: then the last row says where that was, and a page may be short. All in one: a look at ids first, and
--- then at the orders, would go through the index of all orders once more, a block for each that nothing else needs.
+-- A user's orders with their items, newest first, from below a cursor. Stops at `most` of them, with the order that
+-- brings the answer to `most_bytes`, or when it has looked at `scan` orders: in the latter two cases the last row says
+-- where that was, and a page may be short. All in one: a look at ids first, and then at the orders, would go through the
+-- index of all orders once more, a block for each that nothing else needs.
 with page as materialized (
     select s.* from (
         select o.* from order_service.orders o
@@ -37,17 +38,28 @@ with page as materialized (
     ) s
     where s.status = any(%(statuses)s)
     order by s.order_id desc limit %(most)s
+), sized as materialized (
+    select p.*, i.items,
+           coalesce(sum(%(order_bytes)s + octet_length(p.user_id) + coalesce(octet_length(p.reason), 0) + i.bytes)
+               over (rows between unbounded preceding and 1 preceding), 0) < %(most_bytes)s as fits
+    from page p cross join lateral (
+        select json_agg(json_build_array(i.product_id, i.quantity, i.unit_price_minor) order by i.line) as items,
+               coalesce(sum(%(item_bytes)s + octet_length(i.product_id)), 0) as bytes
+        from order_service.order_items i where i.order_id = p.order_id
+    ) i
 ), last_looked_at as (
-    select o.order_id from order_service.orders o
-    where o.user_id = %(user_id)s and o.order_id < %(below)s and (select count(*) from page) < %(most)s
-    order by o.order_id desc limit 1 offset %(scan)s - 1
+    (select o.order_id from order_service.orders o
+     where o.user_id = %(user_id)s and o.order_id < %(below)s and (select count(*) from page) < %(most)s
+         and not exists (select from sized u where not u.fits)
+     order by o.order_id desc limit 1 offset %(scan)s - 1)
+    union all
+    (select s.order_id from sized s where s.fits and exists (select from sized u where not u.fits)
+     order by s.order_id limit 1)
 )
-select p.order_id, p.user_id, p.currency, p.total_minor, p.status, p.version, p.created_at, p.updated_at,
-       p.reason_code, p.reason,
-       (select json_agg(json_build_array(i.product_id, i.quantity, i.unit_price_minor) order by i.line)
-        from order_service.order_items i where i.order_id = p.order_id),
-       true as is_wanted
-from page p
+select s.order_id, s.user_id, s.currency, s.total_minor, s.status, s.version, s.created_at, s.updated_at,
+       s.reason_code, s.reason, s.items, true as is_wanted
+from sized s
+where s.fits
 union all
 select l.order_id, null, null, null, null, null, null, null, null, null, null, false from last_looked_at l
 order by is_wanted desc, order_id desc
@@ -63,17 +75,28 @@ with page as materialized (
     ) s
     where s.status = any(%(statuses)s)
     order by s.order_id desc limit %(most)s
+), sized as materialized (
+    select p.*, i.items,
+           coalesce(sum(%(order_bytes)s + octet_length(p.user_id) + coalesce(octet_length(p.reason), 0) + i.bytes)
+               over (rows between unbounded preceding and 1 preceding), 0) < %(most_bytes)s as fits
+    from page p cross join lateral (
+        select json_agg(json_build_array(i.product_id, i.quantity, i.unit_price_minor) order by i.line) as items,
+               coalesce(sum(%(item_bytes)s + octet_length(i.product_id)), 0) as bytes
+        from order_service.order_items i where i.order_id = p.order_id
+    ) i
 ), last_looked_at as (
-    select o.order_id from order_service.orders o
-    where o.order_id < %(below)s and (select count(*) from page) < %(most)s
-    order by o.order_id desc limit 1 offset %(scan)s - 1
+    (select o.order_id from order_service.orders o
+     where o.order_id < %(below)s and (select count(*) from page) < %(most)s
+         and not exists (select from sized u where not u.fits)
+     order by o.order_id desc limit 1 offset %(scan)s - 1)
+    union all
+    (select s.order_id from sized s where s.fits and exists (select from sized u where not u.fits)
+     order by s.order_id limit 1)
 )
-select p.order_id, p.user_id, p.currency, p.total_minor, p.status, p.version, p.created_at, p.updated_at,
-       p.reason_code, p.reason,
-       (select json_agg(json_build_array(i.product_id, i.quantity, i.unit_price_minor) order by i.line)
-        from order_service.order_items i where i.order_id = p.order_id),
-       true as is_wanted
-from page p
+select s.order_id, s.user_id, s.currency, s.total_minor, s.status, s.version, s.created_at, s.updated_at,
+       s.reason_code, s.reason, s.items, true as is_wanted
+from sized s
+where s.fits
 union all
 select l.order_id, null, null, null, null, null, null, null, null, null, null, false from last_looked_at l
 order by is_wanted desc, order_id desc
