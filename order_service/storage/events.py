@@ -15,6 +15,10 @@ from order_service.storage.table import Table
 BUCKETS: Final = 64
 """Into so many parts the outbox is divided among relays. All events of one order are in one."""
 
+FETCHED_BYTES: Final = 4 * 2**20
+"""An order of a thousand items with the longest ids is a megabyte: what is fetched at once for publishing is bounded by
+size as well, or some hundred such orders would take all the memory of a process, at each start anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvent:
@@ -88,7 +92,8 @@ class Events(Table):
         )
 
     async def replay(self, wanted: ReplayRange, after: StoredEvent | None, limit: int) -> list[StoredEvent]:
-        """A part of the history after an event of it, in an order that keeps each order's versions in theirs."""
+        """A part of the history after an event of it, in an order that keeps each order's versions in theirs. At most
+        `limit` events, and none after those whose bodies have reached FETCHED_BYTES together."""
         return await self._all(
             "replay",
             stored_event,
@@ -98,6 +103,7 @@ class Events(Table):
             after_order_id=after.order_id if after else UUID(int=0),
             after_version=after.version if after else 0,
             limit=limit,
+            most_bytes=FETCHED_BYTES,
         )
 
     async def count_replay(self, wanted: ReplayRange) -> dict[EventType, int]:

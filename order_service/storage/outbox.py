@@ -3,17 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 from uuid import UUID
 
 from order_service.domain.events import EventType
-from order_service.storage.events import StoredEvent, stored_event
+from order_service.storage.events import FETCHED_BYTES, StoredEvent, stored_event
 from order_service.storage.rows import rows
 from order_service.storage.table import Table
-
-FETCHED_BYTES: Final = 4 * 2**20
-"""An order of a thousand items with the longest ids is a megabyte: what is fetched at once is bounded by size as well,
-or some hundred such orders would take all the memory of a worker, at each start anew."""
 
 
 @dataclass(frozen=True, slots=True)

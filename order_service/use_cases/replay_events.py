@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from order_service.domain.events import EventType
-from order_service.storage.events import ReplayRange, StoredEvent
+from order_service.storage.events import FETCHED_BYTES, ReplayRange, StoredEvent
 from order_service.storage.unit_of_work import UnitOfWork
 
 _PAGE: Final = 2_000
@@ -26,7 +26,7 @@ async def count_events(unit_of_work: UnitOfWork, wanted: ReplayRange) -> Mapping
 
 
 async def next_events(unit_of_work: UnitOfWork, wanted: ReplayRange, after: StoredEvent | None) -> list[StoredEvent]:
-    """The events that follow `after`; none after the last.
+    """The first of the events that follow `after`, as many as memory bears; none after the last.
 
     They are looked for in ever longer slices of time, so that a page costs what it holds and not what follows it.
     """
@@ -35,9 +35,13 @@ async def next_events(unit_of_work: UnitOfWork, wanted: ReplayRange, after: Stor
     while True:
         within = replace(wanted, until_time=start + min(width, rest))
         page = await unit_of_work.events.replay(within, after, _PAGE)
-        if len(page) == _PAGE or width >= rest:
+        if _is_full(page) or width >= rest:
             return page
         width *= _WIDER
+
+
+def _is_full(page: Sequence[StoredEvent]) -> bool:
+    return len(page) == _PAGE or sum(len(event.payload.encode()) for event in page) >= FETCHED_BYTES
 
 
 def windows(events: Sequence[StoredEvent]) -> Iterator[Sequence[StoredEvent]]:

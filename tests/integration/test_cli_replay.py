@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from order_service.domain.events import OrderEvent
+from order_service.domain.events import EventType, OrderEvent
 from order_service.storage.database import Database
-from order_service.storage.events import StoredEvent
-from order_service.use_cases.replay_events import windows
+from order_service.storage.events import FETCHED_BYTES, ReplayRange, StoredEvent
+from order_service.use_cases.replay_events import next_events, windows
 from tests.integration.commands import run, succeed
 from tests.integration.peers import Recorder
 from tests.integration.platform import Platform
@@ -154,6 +154,29 @@ async def test_what_makes_no_sense_is_exit_code_2(shared_platform: Platform, arg
     done = await run(shared_platform.environment(), "events", "replay", *arguments)
 
     assert (done.code, done.output, done.errors.count("\n")) == (2, "", 1)
+
+
+async def test_a_page_of_large_events_holds_so_many_as_memory_bears(platform: Platform) -> None:
+    await platform.query(
+        """
+        insert into order_service.order_events
+            (order_id, version, event_id, user_id, type, status, occurred_at, payload)
+        select gen_random_uuid(), 1, gen_random_uuid(), 'ada', 'order.created', 'PENDING',
+               now() - n * interval '1 second', repeat('x', %s)
+        from generate_series(1, 9) n
+        """,
+        FETCHED_BYTES // 4,
+    )
+    now = datetime.now(UTC)
+    wanted = ReplayRange(now - timedelta(days=1), now, [EventType.ORDER_CREATED])
+    pages: list[list[StoredEvent]] = [[]]
+
+    async with opened(platform.database_url) as database, database.read() as work:
+        while page := await next_events(work, wanted, pages[-1][-1] if pages[-1] else None):
+            pages.append(page)
+
+    assert [len(page) for page in pages[1:]] == [4, 4, 1]
+    assert len({event.event_id for page in pages for event in page}) == 9
 
 
 def test_a_window_never_holds_two_events_of_one_order() -> None:

@@ -12,8 +12,8 @@ from uuid_utils.compat import uuid7
 from order_service.outbox.leases import Leases
 from order_service.outbox.scan import Scan
 from order_service.storage.database import Database
-from order_service.storage.events import BUCKETS
-from order_service.storage.outbox import FETCHED_BYTES, DueEvent, Failure
+from order_service.storage.events import BUCKETS, FETCHED_BYTES
+from order_service.storage.outbox import DueEvent, Failure
 from order_service.storage.unit_of_work import UnitOfWork
 from tests.integration.platform import Platform
 from tests.integration.relay_fixtures import (

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 import order_service.storage
+from order_service.storage.events import FETCHED_BYTES
 from order_service.storage.orders import ITEM_BYTES, ORDER_BYTES, PAGE_BYTES
-from order_service.storage.outbox import FETCHED_BYTES
 from order_service.storage.queries import queries
 from order_service.storage.table import Table
 from order_service.storage.unit_of_work import UnitOfWork
@@ -139,6 +139,7 @@ BUSY: dict[str, tuple[dict[str, Any], set[str]]] = {
             "after_version": 0,
             "types": ["order.created", "order.confirmed"],
             "limit": 2_000,
+            "most_bytes": FETCHED_BYTES,
         },
         {"order_events_default_occurred_at_idx"},
     ),

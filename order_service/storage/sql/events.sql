@@ -36,14 +36,22 @@ order by e.order_id, e.version
 
 -- name: replay
 -- The history from a cursor on, for publishing again: in version order for each order. `after_time` is said
--- twice for the sake of the index.
-select e.order_id, e.version, e.event_id, e.type, e.occurred_at, e.traceparent, e.payload
-from order_service.order_events e
-where e.occurred_at >= %(after_time)s and e.occurred_at < %(until_time)s
-    and e.type = any(%(types)s)
-    and (e.occurred_at, e.order_id, e.version) > (%(after_time)s, %(after_order_id)s, %(after_version)s)
-order by e.occurred_at, e.order_id, e.version
-limit %(limit)s
+-- twice for the sake of the index. Ends with the event that reaches `most_bytes`.
+select w.order_id, w.version, w.event_id, w.type, w.occurred_at, w.traceparent, w.payload
+from (
+    select l.*, sum(octet_length(l.payload)) over (
+        order by l.occurred_at, l.order_id, l.version rows between unbounded preceding and 1 preceding) as bytes_before
+    from (
+        select * from order_service.order_events e
+        where e.occurred_at >= %(after_time)s and e.occurred_at < %(until_time)s
+            and e.type = any(%(types)s)
+            and (e.occurred_at, e.order_id, e.version) > (%(after_time)s, %(after_order_id)s, %(after_version)s)
+        order by e.occurred_at, e.order_id, e.version
+        limit %(limit)s
+    ) l
+) w
+where coalesce(w.bytes_before, 0) < %(most_bytes)s
+order by w.occurred_at, w.order_id, w.version
 
 -- name: count_replay
 -- How many events of each type a range of the history holds.
