@@ -1,6 +1,5 @@
 """Exit codes, and errors as people see them."""
 
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import click
 
 from order_service.config import ConfigError
 from order_service.domain.errors import OrderServiceError, ServiceUnavailable
+from order_service.telemetry.output import discard
 
 OK: Final = 0
 FAILED: Final = 1
@@ -40,7 +40,8 @@ def told(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
         except BrokenPipeError:
-            _leave_the_pipe()
+            discard(sys.stdout)
+            sys.exit(READER_GONE)
         except Exception as error:
             fail(*_line_and_code(error))
 
@@ -69,9 +70,3 @@ def _place(error: Exception) -> str:
     """Where an unforeseen error came from, for whoever has to mend it."""
     *_, last = traceback.extract_tb(error.__traceback__)
     return f"in {last.name}, {last.filename}:{last.lineno}"
-
-
-def _leave_the_pipe() -> NoReturn:
-    # Python flushes standard output once more at its end, and would complain.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(READER_GONE)

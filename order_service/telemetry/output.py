@@ -6,14 +6,20 @@ mix up their lines, but for those that are longer than that.
 
 What is written so late at most is what was told since the loop last turned. An error is written at once, and with it
 all that was told before it; so is everything that is told where no event loop runs, and what is left at the exit.
+
+A line that cannot be written is lost, and standard error says when that begins: whoever reads the log may go, and its
+disk fill up, and no order may fail because of that.
 """
 
 import asyncio
 import atexit
+import os
+import sys
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from select import PIPE_BUF
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 
 class Output:
@@ -24,6 +30,7 @@ class Output:
         self._lock = threading.Lock()
         self._lines: list[bytes] = []
         self._due_in: asyncio.AbstractEventLoop | None = None
+        self._losing = False
         atexit.register(self.flush)
 
     def msg(self, line: bytes) -> None:
@@ -50,9 +57,30 @@ class Output:
         """Writes what waits."""
         with self._lock:
             lines, self._lines, self._due_in = self._lines, [], None
-            for piece in _pieces(lines):
-                self._file.write(piece)
-                self._file.flush()
+            try:
+                for piece in _pieces(lines):
+                    self._file.write(piece)
+                    self._file.flush()
+                    self._losing = False
+            except OSError as error:
+                self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        if not self._losing:
+            with suppress(OSError):
+                os.write(sys.stderr.fileno(), f"order-service: log lines are lost: {error}\n".encode())
+        self._losing = True
+        if isinstance(error, BrokenPipeError):
+            # It stays so.
+            discard(self._file)
+
+
+def discard(file: IO[Any]) -> None:
+    """Sends nowhere what is written to an open file from now on, and what waits in its buffer: Python flushes standard
+    output once more at its end, and would complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, file.fileno())
+    os.close(nowhere)
 
 
 def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -2,7 +2,11 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,7 +19,7 @@ from tests.integration.calls import an_order, failure_of
 from tests.integration.held_back import held_back
 from tests.integration.load import Load, patient_gateway
 from tests.integration.peers import Recorder, StockService, success
-from tests.integration.platform import Platform, Running, gateway, http_get, http_status
+from tests.integration.platform import Child, Platform, Running, gateway, http_get, http_status
 from tests.integration.tcp_proxy import TcpProxy
 from tests.waiting import eventually
 
@@ -248,3 +252,36 @@ def refuses_connections(api: Running) -> bool:
     except OSError:
         return True
     return False
+
+
+async def test_processes_whose_log_nobody_reads_any_more_go_on_and_end_well(platform: Platform) -> None:
+    readers: list[subprocess.Popen[bytes]] = []
+
+    def launch_into_a_pipe(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Child:
+        command = [str(Path(sys.executable).with_name("order-service")), *arguments]
+        with log.open("wb") as read, log.with_suffix(".errors").open("wb") as errors:
+            readers.append(subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=read))
+            process = subprocess.Popen(command, env=environment, stdout=readers[-1].stdin, stderr=errors)
+        assert readers[-1].stdin is not None
+        readers[-1].stdin.close()
+        return process
+
+    platform.launch = launch_into_a_pipe
+    api, worker = await platform.start_both()
+    for reader in readers:
+        reader.kill()
+        reader.wait()
+
+    async with (
+        StockService.running(platform, success),
+        Recorder.running(platform) as recorder,
+        gateway(api) as stub,
+    ):
+        for _ in range(20):
+            await stub.CreateOrder(an_order())
+        await eventually(lambda: len(recorder.sent().histories()) == 20 and recorder.sent().are_settled())
+
+    assert [api.stop(), worker.stop()] == [0, 0]
+    for process in (api, worker):
+        said = process.log.with_suffix(".errors").read_text()
+        assert said == "order-service: log lines are lost: [Errno 32] Broken pipe\n"

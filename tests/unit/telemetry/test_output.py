@@ -1,8 +1,13 @@
-"""Lines of one turn of the event loop go out together; nothing that was told stays inside."""
+"""Lines of one turn of the event loop go out together; nothing that was told stays inside, and none that cannot be
+written does harm."""
 
 import asyncio
+import errno
 import io
+import os
 from select import PIPE_BUF
+
+import pytest
 
 from order_service.telemetry.output import Output
 
@@ -116,3 +121,40 @@ async def test_a_file_that_cannot_be_written_to_does_not_make_lines_pile_up() ->
     output.error(b"next")
 
     assert file.writes == [b"next\n"]
+
+
+def test_a_reader_who_is_gone_is_told_of_once_and_does_no_harm(capfd: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as file:
+        output = Output(file)
+        output.info(b"read")
+        os.close(reading)
+
+        for _ in range(3):
+            output.info(b"lost")
+            output.error(b"lost")
+
+    said = capfd.readouterr().err
+    assert said == "order-service: log lines are lost: [Errno 32] Broken pipe\n"
+
+
+def test_a_disk_that_is_full_for_a_while_costs_the_lines_of_that_time(capfd: pytest.CaptureFixture[str]) -> None:
+    class Disk(File):
+        full = False
+
+        def write(self, content: bytes) -> int:  # type: ignore[override]
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(content)
+
+    disk = Disk()
+    output = Output(disk)
+
+    for place, disk.full in enumerate((False, True, True, False, True)):
+        output.info(b"%d" % place)
+
+    assert disk.writes == [b"0\n", b"3\n"]
+    assert (
+        capfd.readouterr().err.splitlines()
+        == ["order-service: log lines are lost: [Errno 28] No space left on device"] * 2
+    )
