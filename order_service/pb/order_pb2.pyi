@@ -244,7 +244,9 @@ class BatchCreateOrdersRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateOrderRequest]:
-        """1 to 1,000."""
+        """1 to 1,000. The answer may be nearly twice as large: a client that sends more than 2 MB has to take more than the
+        4 MB that gRPC takes unless it is told otherwise, or does not hear of orders that are stored.
+        """
 
     def __init__(
         self,
