@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from order_service.domain.errors import StorageUnavailable
+from order_service.storage import database as storage_database
 from order_service.storage.database import Database
 from order_service.storage.freshness import Freshness
 from order_service.storage.silence import ServerSilent
@@ -89,3 +90,25 @@ async def test_a_server_that_has_just_fallen_silent_is_waited_for_once(platform:
 
     assert isinstance(failure.value.__cause__, ServerSilent)
     assert seconds >= 2 * TIME_LIMIT_SECONDS
+
+
+async def test_a_server_is_not_asked_whether_it_answers_while_its_last_answer_counts(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TcpProxy.to(platform.database_url) as (proxy, url), opened(url, 1, TIME_LIMIT_SECONDS) as database:
+        await backlog(database)
+        await proxy.cut()
+
+        monkeypatch.setattr(storage_database, "_ANSWER_HOLDS_SECONDS", 3_600.0)
+        await database.ping()
+        monkeypatch.setattr(storage_database, "_ANSWER_HOLDS_SECONDS", 0.0)
+        with pytest.raises(StorageUnavailable):
+            await database.ping()
+
+
+async def test_a_server_that_has_never_answered_is_asked(platform: Platform) -> None:
+    async with TcpProxy.to(platform.database_url) as (proxy, url):
+        await proxy.cut()
+        async with opened(url, 1, TIME_LIMIT_SECONDS) as database:
+            with pytest.raises(StorageUnavailable):
+                await database.ping()
