@@ -40,8 +40,10 @@ with page as materialized (
     order by s.order_id desc limit %(most)s
 ), sized as materialized (
     select p.*, i.items,
-           coalesce(sum(%(order_bytes)s + octet_length(p.user_id) + coalesce(octet_length(p.reason), 0) + i.bytes)
-               over (rows between unbounded preceding and 1 preceding), 0) < %(most_bytes)s as fits
+           coalesce(
+               sum(%(order_bytes)s + octet_length(p.user_id) + coalesce(octet_length(p.reason), 0) + i.bytes)
+                   over (order by p.order_id desc rows between unbounded preceding and 1 preceding),
+               0) < %(most_bytes)s as fits
     from page p cross join lateral (
         select json_agg(json_build_array(i.product_id, i.quantity, i.unit_price_minor) order by i.line) as items,
                coalesce(sum(%(item_bytes)s + octet_length(i.product_id)), 0) as bytes
@@ -77,8 +79,10 @@ with page as materialized (
     order by s.order_id desc limit %(most)s
 ), sized as materialized (
     select p.*, i.items,
-           coalesce(sum(%(order_bytes)s + octet_length(p.user_id) + coalesce(octet_length(p.reason), 0) + i.bytes)
-               over (rows between unbounded preceding and 1 preceding), 0) < %(most_bytes)s as fits
+           coalesce(
+               sum(%(order_bytes)s + octet_length(p.user_id) + coalesce(octet_length(p.reason), 0) + i.bytes)
+                   over (order by p.order_id desc rows between unbounded preceding and 1 preceding),
+               0) < %(most_bytes)s as fits
     from page p cross join lateral (
         select json_agg(json_build_array(i.product_id, i.quantity, i.unit_price_minor) order by i.line) as items,
                coalesce(sum(%(item_bytes)s + octet_length(i.product_id)), 0) as bytes
