@@ -74,8 +74,8 @@ class Orders(Table):
         parameters |= {"most_bytes": PAGE_BYTES, "order_bytes": ORDER_BYTES, "item_bytes": ITEM_BYTES}
         looked_at = await self._all(query, lambda *row: row, **parameters, most=size + 1)
         wanted = [_order_of(*order) for *order, is_wanted in looked_at if is_wanted]
-        last_looked_at = next((order_id for order_id, *_, is_wanted in looked_at if not is_wanted), None)
-        next_below = wanted[size - 1].order_id if len(wanted) > size else last_looked_at
+        stopped_at = next((order_id for order_id, *_, is_wanted in looked_at if not is_wanted), None)
+        next_below = wanted[size - 1].order_id if len(wanted) > size else stopped_at
         return Page(tuple(wanted[:size]), next_below)
 
     async def lock(self, order_ids: Collection[UUID]) -> dict[UUID, LockedOrder]:

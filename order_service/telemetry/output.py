@@ -66,7 +66,8 @@ class Output:
                 self._lose(error)
 
     def _lose(self, error: OSError) -> None:
-        if not self._losing:
+        # A process may have no standard error (`2>&-`).
+        if not self._losing and sys.stderr is not None:
             with suppress(OSError):
                 os.write(sys.stderr.fileno(), f"order-service: log lines are lost: {error}\n".encode())
         self._losing = True

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from order_service.pb import order_pb2
 from order_service.private_servers.ports import reserved_ports
 from tests.integration.calls import an_order, failure_of
+from tests.integration.commands import ORDER_SERVICE
 from tests.integration.held_back import held_back
 from tests.integration.load import Load, patient_gateway
 from tests.integration.peers import Recorder, StockService, success
@@ -227,6 +227,40 @@ async def test_without_the_schema_it_says_what_to_run(platform: Platform, kind: 
     assert "run 'order-service migrate'" in failed["error"]
 
 
+async def test_processes_whose_log_nobody_reads_any_more_go_on_and_end_well(platform: Platform) -> None:
+    readers: list[subprocess.Popen[bytes]] = []
+
+    def launch_into_a_pipe(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Child:
+        with log.open("wb") as read, log.with_suffix(".errors").open("wb") as errors:
+            readers.append(subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=read))
+            process = subprocess.Popen(
+                [ORDER_SERVICE, *arguments], env=environment, stdout=readers[-1].stdin, stderr=errors
+            )
+        assert readers[-1].stdin is not None
+        readers[-1].stdin.close()
+        return process
+
+    platform.launch = launch_into_a_pipe
+    api, worker = await platform.start_both()
+    for reader in readers:
+        reader.kill()
+        reader.wait()
+
+    async with (
+        StockService.running(platform, success),
+        Recorder.running(platform) as recorder,
+        gateway(api) as stub,
+    ):
+        for _ in range(20):
+            await stub.CreateOrder(an_order())
+        await eventually(lambda: len(recorder.sent().histories()) == 20 and recorder.sent().are_settled())
+
+    assert [api.stop(), worker.stop()] == [0, 0]
+    for process in (api, worker):
+        said = process.log.with_suffix(".errors").read_text()
+        assert said == "order-service: log lines are lost: [Errno 32] Broken pipe\n"
+
+
 async def stopped(process: Running) -> tuple[int, float]:
     """SIGTERM: the exit code, and how long it took."""
     began = time.monotonic()
@@ -252,36 +286,3 @@ def refuses_connections(api: Running) -> bool:
     except OSError:
         return True
     return False
-
-
-async def test_processes_whose_log_nobody_reads_any_more_go_on_and_end_well(platform: Platform) -> None:
-    readers: list[subprocess.Popen[bytes]] = []
-
-    def launch_into_a_pipe(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Child:
-        command = [str(Path(sys.executable).with_name("order-service")), *arguments]
-        with log.open("wb") as read, log.with_suffix(".errors").open("wb") as errors:
-            readers.append(subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=read))
-            process = subprocess.Popen(command, env=environment, stdout=readers[-1].stdin, stderr=errors)
-        assert readers[-1].stdin is not None
-        readers[-1].stdin.close()
-        return process
-
-    platform.launch = launch_into_a_pipe
-    api, worker = await platform.start_both()
-    for reader in readers:
-        reader.kill()
-        reader.wait()
-
-    async with (
-        StockService.running(platform, success),
-        Recorder.running(platform) as recorder,
-        gateway(api) as stub,
-    ):
-        for _ in range(20):
-            await stub.CreateOrder(an_order())
-        await eventually(lambda: len(recorder.sent().histories()) == 20 and recorder.sent().are_settled())
-
-    assert [api.stop(), worker.stop()] == [0, 0]
-    for process in (api, worker):
-        said = process.log.with_suffix(".errors").read_text()
-        assert said == "order-service: log lines are lost: [Errno 32] Broken pipe\n"

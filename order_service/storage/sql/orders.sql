@@ -49,7 +49,7 @@ with page as materialized (
                coalesce(sum(%(item_bytes)s + octet_length(i.product_id)), 0) as bytes
         from order_service.order_items i where i.order_id = p.order_id
     ) i
-), last_looked_at as (
+), stopped_at as (
     (select o.order_id from order_service.orders o
      where o.user_id = %(user_id)s and o.order_id < %(below)s and (select count(*) from page) < %(most)s
          and not exists (select from sized u where not u.fits)
@@ -63,7 +63,7 @@ select s.order_id, s.user_id, s.currency, s.total_minor, s.status, s.version, s.
 from sized s
 where s.fits
 union all
-select l.order_id, null, null, null, null, null, null, null, null, null, null, false from last_looked_at l
+select l.order_id, null, null, null, null, null, null, null, null, null, null, false from stopped_at l
 order by is_wanted desc, order_id desc
 
 -- name: page_of_all
@@ -88,7 +88,7 @@ with page as materialized (
                coalesce(sum(%(item_bytes)s + octet_length(i.product_id)), 0) as bytes
         from order_service.order_items i where i.order_id = p.order_id
     ) i
-), last_looked_at as (
+), stopped_at as (
     (select o.order_id from order_service.orders o
      where o.order_id < %(below)s and (select count(*) from page) < %(most)s
          and not exists (select from sized u where not u.fits)
@@ -102,7 +102,7 @@ select s.order_id, s.user_id, s.currency, s.total_minor, s.status, s.version, s.
 from sized s
 where s.fits
 union all
-select l.order_id, null, null, null, null, null, null, null, null, null, null, false from last_looked_at l
+select l.order_id, null, null, null, null, null, null, null, null, null, null, false from stopped_at l
 order by is_wanted desc, order_id desc
 
 -- name: lock

@@ -138,6 +138,14 @@ def test_a_reader_who_is_gone_is_told_of_once_and_does_no_harm(capfd: pytest.Cap
     assert said == "order-service: log lines are lost: [Errno 32] Broken pipe\n"
 
 
+def test_nobody_to_tell_that_a_reader_is_gone_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr("sys.stderr", None)
+    with os.fdopen(writing, "wb") as file:
+        Output(file).error(b"lost")
+
+
 def test_a_disk_that_is_full_for_a_while_costs_the_lines_of_that_time(capfd: pytest.CaptureFixture[str]) -> None:
     class Disk(File):
         full = False
