@@ -14,7 +14,9 @@ from tests.waiting import eventually
 async def sessions(platform: Platform, state: str) -> list[int]:
     """The service's sessions that are in a state, by process id."""
     found = await platform.query(
-        "select pid from pg_stat_activity where application_name = 'order-service tests' and state = %s", state
+        "select pid from pg_stat_activity"
+        " where datname = current_database() and application_name = 'order-service tests' and state = %s",
+        state,
     )
     return [pid for (pid,) in found]
 

@@ -54,8 +54,8 @@ async def test_a_session_that_the_server_has_ended_meanwhile_is_not_used(platfor
         await backlog(database)
 
         ended = await platform.query(
-            "select pg_terminate_backend(pid, 30000) from pg_stat_activity where application_name = %s",
-            "order-service tests",
+            "select pg_terminate_backend(pid, 30000) from pg_stat_activity"
+            " where datname = current_database() and application_name = 'order-service tests'"
         )
         found = await backlog(database)
 
