@@ -1,6 +1,7 @@
 """Orders and their items."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Final
@@ -96,15 +97,14 @@ class Orders(Table):
         if batch:
             await self._execute("update", rows=rows(batch))
 
-    async def items(self, order_ids: Collection[UUID], currencies: dict[UUID, str]) -> dict[UUID, tuple[Item, ...]]:
-        """The items of orders. `currencies` has each order's currency."""
-        items: dict[UUID, tuple[Item, ...]] = {}
+    async def items(self, currencies: Mapping[UUID, str]) -> dict[UUID, tuple[Item, ...]]:
+        """The items of the orders that `currencies` has, each with its currency, by their ids."""
+        items: defaultdict[UUID, list[Item]] = defaultdict(list)
         for order_id, product_id, quantity, minor in await self._all(
-            "items", lambda *columns: columns, order_ids=list(order_ids)
+            "items", lambda *columns: columns, order_ids=list(currencies)
         ):
-            item = Item(product_id, quantity, Money(currencies[order_id], minor))
-            items[order_id] = (*items.get(order_id, ()), item)
-        return items
+            items[order_id].append(Item(product_id, quantity, Money(currencies[order_id], minor)))
+        return {order_id: tuple(lines) for order_id, lines in items.items()}
 
 
 def _order_of(

@@ -103,7 +103,7 @@ async def _items_for(unit_of_work: UnitOfWork, moved: Sequence[Advance]) -> Mapp
         for emitted in done.emitted
         if emitted.type is EventType.STOCK_RELEASE_REQUESTED
     }
-    return await unit_of_work.orders.items(currencies, currencies) if currencies else {}
+    return await unit_of_work.orders.items(currencies) if currencies else {}
 
 
 def _event(emitted: Emitted, items: tuple[Item, ...], event_id: UUID) -> OrderEvent:
